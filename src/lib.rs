@@ -1,0 +1,12 @@
+//! bookend: a minimal container runtime shim that executes lifecycle hooks itself.
+//!
+//! `ARCHITECTURE.md` is the map.
+#![deny(unsafe_code)]
+
+pub mod cgroup;
+pub mod cli;
+pub mod container;
+pub mod handler;
+pub mod lifecycle;
+pub mod linux;
+pub mod supervisor;

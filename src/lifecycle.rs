@@ -1,0 +1,11 @@
+//! The lifecycle of a container and its hooks: the model, where it is read from, and the rules (lifecycle.md).
+//!
+//! Nothing in here starts a process or knows a descriptor: `step` knows nothing of the world.
+
+pub mod journal;
+pub mod model;
+pub mod notice;
+pub mod outcome;
+pub mod signal;
+pub mod step;
+pub mod time;

@@ -1,0 +1,1 @@
+//! The lifecycle as one pure function: see `step`.
