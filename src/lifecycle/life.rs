@@ -1,0 +1,255 @@
+//! What is remembered of a container's life between two steps.
+
+use super::model::Plan;
+use super::outcome::Exit;
+use super::signal::Signal;
+use super::step::{RequestId, StopRequest};
+use super::time::Instant;
+
+/// The state of `step`: the phase with what belongs to it alone, and what outlives a phase.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Life {
+    pub phase: Phase,
+    /// postStart may still run while `Stopping` (P-11), so it is no part of a phase.
+    pub post_start: Course,
+    pub executed: bool,
+    /// The first thing that asked for the end, `kill` and `delete` included (O-04).
+    pub asked: Option<Asked>,
+    pub asked_while_executing: Option<StopRequest>,
+    pub asked_in_post_stop: bool,
+    /// when a preStart that was asked to end is killed.
+    pub pre_start_ends_by: Option<Instant>,
+    pub fault: Option<Fault>,
+    pub exit: Option<Exit>,
+    /// S-22
+    pub killed_after_grace: bool,
+    /// preStop or postStop failed and its policy says that it counts.
+    pub late_failure: bool,
+    /// Who waits for `Running`, for `Stopped`, and for the removal.
+    pub start: Option<RequestId>,
+    pub stops: Vec<RequestId>,
+    pub deletes: Vec<RequestId>,
+}
+
+/// lifecycle.md section 1, with two that have no name there: `Executing` and `Doomed` last milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    Created,
+    PreStart(Course),
+    /// Init was told to execute the ENTRYPOINT and has not answered yet.
+    Executing,
+    Starting,
+    Running,
+    Stopping(Stopping),
+    /// The ENTRYPOINT will not be executed; only init's exit is waited for.
+    Doomed(Doom),
+    PostStop(Course),
+    Stopped,
+}
+
+/// How far a hook is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Course {
+    Pending,
+    Trying {
+        entry: usize,
+        attempt: u32,
+        since: Instant,
+    },
+    /// Between two attempts (T-04).
+    Pausing {
+        entry: usize,
+        attempt: u32,
+        until: Instant,
+    },
+    Over,
+}
+
+impl Course {
+    /// The entry and the attempt that this is about.
+    pub fn position(&self) -> (usize, u32) {
+        match *self {
+            Course::Trying { entry, attempt, .. } => (entry, attempt),
+            Course::Pausing { entry, attempt, .. } => (entry, attempt - 1),
+            Course::Pending | Course::Over => (0, 1),
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self, Course::Trying { .. } | Course::Pausing { .. })
+    }
+
+    pub fn elapsed_ms(&self, now: Instant) -> Option<u64> {
+        match *self {
+            Course::Trying { since, .. } => u64::try_from((now - since).as_millis()).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// A stop that is under way (S-06).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stopping {
+    /// T0 + G
+    pub budget_end: Instant,
+    /// The stop signal goes to every process (`kill --all`).
+    pub all: bool,
+    pub stage: Stage,
+}
+
+impl Stopping {
+    /// How far preStop is, for who cuts it off.
+    pub fn pre_stop_course(&self) -> Course {
+        match &self.stage {
+            Stage::PreStop(course) | Stage::KilledIn(course) => course.clone(),
+            _ => Course::Over,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    PreStop(Course),
+    Signalled {
+        at: Instant,
+        kill_at: Instant,
+        /// S-09: a preStop exec whose wait has ended goes on until the container's end.
+        pre_stop_runs_on: bool,
+    },
+    /// SIGKILL was sent at the end of the sequence.
+    Killed {
+        pre_stop_runs_on: bool,
+    },
+    /// SIGKILL cut the sequence off (S-04), with preStop so far.
+    KilledIn(Course),
+}
+
+/// Whether the container was started before it was given up: postStop runs only then (O-02).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doom {
+    BeforeStart,
+    NeverExecuted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub signal: Signal,
+}
+
+/// Why the start failed, with the text for who waits for it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    PreStartHook(String),
+    PostStartHook(String),
+    StartError { message: String, code: i32 },
+}
+
+impl Life {
+    /// A container that was created and not yet started.
+    pub fn created() -> Life {
+        Life {
+            phase: Phase::Created,
+            post_start: Course::Pending,
+            executed: false,
+            asked: None,
+            asked_while_executing: None,
+            asked_in_post_stop: false,
+            pre_start_ends_by: None,
+            fault: None,
+            exit: None,
+            killed_after_grace: false,
+            late_failure: false,
+            start: None,
+            stops: Vec::new(),
+            deletes: Vec::new(),
+        }
+    }
+
+    /// The phase's name for `state` (lifecycle.md section 1).
+    pub fn phase_name(&self) -> &'static str {
+        match &self.phase {
+            Phase::Created => "Created",
+            Phase::PreStart(_) => "PreStart",
+            Phase::Executing => "Created",
+            Phase::Starting => "Starting",
+            Phase::Running => "Running",
+            Phase::Stopping(_) => "Stopping",
+            Phase::Doomed(Doom::BeforeStart) => "Created",
+            Phase::Doomed(Doom::NeverExecuted) => "PreStart",
+            Phase::PostStop(_) => "PostStop",
+            Phase::Stopped => "Stopped",
+        }
+    }
+
+    /// When `step` wants a `Tick`; None while there is nothing to wait for but events.
+    pub fn deadline(&self) -> Option<Instant> {
+        let pause = |course: &Course| match course {
+            Course::Pausing { until, .. } => Some(*until),
+            _ => None,
+        };
+        let phase = match &self.phase {
+            Phase::PreStart(course) => self.pre_start_ends_by.or_else(|| pause(course)),
+            Phase::Stopping(stopping) => match &stopping.stage {
+                Stage::PreStop(course) => {
+                    Some(pause(course).map_or(stopping.budget_end, |until| until.min(stopping.budget_end)))
+                }
+                Stage::Signalled { kill_at, .. } => Some(*kill_at),
+                Stage::Killed { .. } | Stage::KilledIn(_) => None,
+            },
+            Phase::PostStop(course) => pause(course),
+            _ => None,
+        };
+        let post_start = match (&self.phase, &self.post_start) {
+            (Phase::Stopping(stopping), Course::Trying { .. }) => Some(stopping.budget_end),
+            (Phase::Starting, course) => pause(course),
+            _ => None,
+        };
+        [phase, post_start].into_iter().flatten().min()
+    }
+
+    /// The exit code for who cannot see the ENTRYPOINT's own: `run`, `test`, `wait`.
+    /// None where it cannot be known.
+    pub fn exit_code(&self) -> Option<i32> {
+        let own = self.exit?.code;
+        let or_125 = |code: Option<i32>| code.map(|code| if code == 0 { 125 } else { code });
+        match &self.fault {
+            Some(Fault::PreStartHook(_)) => Some(125),
+            Some(Fault::StartError { code, .. }) => Some(*code),
+            Some(Fault::PostStartHook(_)) => or_125(own),
+            None if !self.executed && self.asked.is_some() => self.asked.map(|asked| 128 + asked.signal.number()),
+            None if self.late_failure => or_125(own),
+            None => own,
+        }
+    }
+
+    /// L-09
+    pub fn reason(&self) -> &'static str {
+        let Some(exit) = self.exit else { return "Unknown" };
+        match &self.fault {
+            Some(Fault::PreStartHook(_)) => "PreStartHookError",
+            Some(Fault::PostStartHook(_)) => "PostStartHookError",
+            Some(Fault::StartError { .. }) => "StartError",
+            None if exit.oom => "OOMKilled",
+            None => match exit.code {
+                Some(0) => "Completed",
+                Some(_) => "Error",
+                None => "Unknown",
+            },
+        }
+    }
+
+    /// Whether all is over.
+    pub fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopped
+    }
+
+    /// O-04: 1 after any stop request, `kill` or `delete --force`.
+    pub fn stop_requested(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Whether the plan's postStop can still run, so that the namespaces have to be kept (design.md section 2).
+    pub fn may_need_namespaces(&self, plan: &Plan) -> bool {
+        !plan.post_stop.is_empty() && !self.is_stopped()
+    }
+}
