@@ -94,7 +94,7 @@ pub fn connect(addresses: &[SocketAddr], port: u16) -> Result<TcpStream> {
     for address in addresses {
         let mut address = *address;
         address.set_port(port);
-        match TcpStream::connect(address) {
+        match TcpStream::connect(address).and_then(not_to_itself) {
             Ok(stream) => return Ok(stream),
             Err(error) => {
                 first.get_or_insert(anyhow::Error::new(error).context(format!("connect to {address}")));
@@ -102,6 +102,14 @@ pub fn connect(addresses: &[SocketAddr], port: u16) -> Result<TcpStream> {
         }
     }
     Err(first.expect("resolve gives at least one address"))
+}
+
+/// Linux connects a socket to itself when nobody listens and the port it was given for its own end is the one it asks for.
+fn not_to_itself(stream: TcpStream) -> io::Result<TcpStream> {
+    match stream.local_addr()? == stream.peer_addr()? {
+        true => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+        false => Ok(stream),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +175,17 @@ mod tests {
         let name = format!("{}.invalid", "x".repeat(300));
         let error = format!("{:#}", resolve(Some(&name)).unwrap_err());
         assert!(error.starts_with(&format!("resolve {name}: ")), "{error}");
+    }
+
+    #[test]
+    fn x_t01_a_socket_that_is_connected_to_itself_has_found_nobody() {
+        use std::os::fd::AsRawFd;
+
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, getsockname, socket};
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+        connect(socket.as_raw_fd(), &getsockname::<SockaddrIn>(socket.as_raw_fd()).unwrap()).unwrap();
+        assert_eq!(not_to_itself(socket.into()).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Problem {
         Problem { class: CONNECTION_FAILED.into(), error: error.to_string(), too_early: true }
     }
 
-    /// No fault of the connection, yet none that could be made better by another handler's values.
+    /// A failure that a program which listens earlier would not have changed; of L-07's classes the nearest.
     fn refused(error: impl ToString) -> Problem {
         Problem { too_early: false, ..Problem::connection(error) }
     }
