@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod capabilities;
+pub mod config;
 pub mod create;
 pub mod delete;
 pub mod exec;
@@ -15,6 +16,7 @@ pub mod namespaces;
 pub mod process;
 pub mod root;
 pub mod rootfs;
+pub mod spec;
 pub mod start;
 pub mod state;
 pub mod terminal;
