@@ -1,3 +1,23 @@
 //! The OCI container: bundle, state, birth (create, init), exec and deletion. Knows nothing of Kubernetes.
 
+pub mod bundle;
+pub mod capabilities;
+pub mod config;
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod hooks;
 pub mod id;
+pub mod idmap;
+pub mod init;
+pub mod limits;
+pub mod link;
+pub mod namespaces;
+pub mod process;
+pub mod root;
+pub mod rootfs;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod terminal;
+pub mod user;

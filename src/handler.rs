@@ -1,2 +1,7 @@
 //! Handlers: exec, httpGet, tcpSocket. Each attempt is a child process of its own (`bookend handle`), which reports how it
 //! ended; sleep needs none and lives in the supervisor's loop.
+
+mod address;
+mod http;
+pub mod probe;
+mod url;

@@ -1,2 +1,15 @@
 //! Thin safe wrappers over system calls that no library wraps, and the only unsafe code of the crate.
 #![allow(unsafe_code)]
+
+pub mod clone;
+pub mod exit;
+pub mod fd;
+pub mod keyring;
+pub mod net;
+pub mod pidfd;
+pub mod process;
+pub mod procfs;
+pub mod reexec;
+pub mod signals;
+pub mod spawn;
+pub mod tty;

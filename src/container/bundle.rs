@@ -1,0 +1,106 @@
+//! The bundle: a directory with `config.json` and, usually, the root file system.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::Spec;
+use serde_json::Value;
+
+use crate::container::config;
+
+/// No honest `config.json` comes near this; a larger one is refused before memory is taken for it.
+const CONFIG_LIMIT: u64 = 64 << 20;
+
+/// A bundle whose configuration was read and found to be something that bookend can do, all of it.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// Canonical path of the bundle directory.
+    pub dir: PathBuf,
+    pub config: Spec,
+    /// The bytes of `config.json`: what is kept of it is kept as it was written, never as our type would write it.
+    pub raw: Vec<u8>,
+    /// What was dropped on the way, as the specification demands (unknown capabilities), in words for the user.
+    pub warnings: Vec<String>,
+}
+
+impl Bundle {
+    /// Reads and checks the bundle in `dir`. The error names every problem, so that nothing needs to be tried twice.
+    pub fn load(dir: &Path) -> Result<Bundle> {
+        let dir = dir.canonicalize().with_context(|| format!("bundle {}", dir.display()))?;
+        let raw = read_bounded(&dir.join("config.json"))?;
+        Bundle::parse(&dir, raw)
+    }
+
+    /// Does the same with a configuration that is already in memory: the copy in the state directory, or one made by
+    /// `test`.
+    pub fn parse(dir: &Path, raw: Vec<u8>) -> Result<Bundle> {
+        let name = dir.join("config.json");
+        let (config, warnings) = config::parse(&raw).with_context(|| format!("parse {}", name.display()))?;
+        Ok(Bundle { dir: dir.to_owned(), config, raw, warnings })
+    }
+
+    /// The root file system: `root.path`, relative to the bundle.
+    pub fn rootfs(&self) -> PathBuf {
+        let root = self.config.root().as_ref().expect("config::parse demands root");
+        self.dir.join(root.path())
+    }
+
+    /// The configuration as JSON, with the fields that `oci_spec` does not know.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.raw).expect("parse has read these bytes")
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+    let describe = || format!("read {}", path.display());
+    let file = File::open(path).with_context(describe)?;
+    let mut raw = Vec::new();
+    file.take(CONFIG_LIMIT + 1).read_to_end(&mut raw).with_context(describe)?;
+    if raw.len() as u64 > CONFIG_LIMIT {
+        bail!("read {}: larger than {} MiB", path.display(), CONFIG_LIMIT >> 20);
+    }
+    Ok(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_config_is_named_with_its_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = format!("{:#}", Bundle::load(dir.path()).unwrap_err());
+        assert!(error.starts_with("read ") && error.contains("/config.json: No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_bundle_is_named_with_its_cause() {
+        let error = format!("{:#}", Bundle::load(Path::new("/nonexistent-bundle")).unwrap_err());
+        assert!(error.starts_with("bundle /nonexistent-bundle: No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_line_and_column() {
+        let error = format!("{:#}", Bundle::parse(Path::new("/b"), b"{\n\n  x".to_vec()).unwrap_err());
+        assert!(error.starts_with("parse /b/config.json: line 3 column 3: "), "{error}");
+    }
+
+    #[test]
+    fn an_endless_config_is_refused_before_it_is_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("config.json")).unwrap();
+        file.set_len(CONFIG_LIMIT + 1).unwrap();
+        let error = format!("{:#}", Bundle::load(dir.path()).unwrap_err());
+        assert!(error.ends_with("larger than 64 MiB"), "{error}");
+    }
+
+    #[test]
+    fn root_path_is_relative_to_the_bundle_and_raw_is_kept() {
+        let raw = serde_json::to_vec(&crate::container::spec::template(false)).unwrap();
+        let bundle = Bundle::parse(Path::new("/b"), raw.clone()).unwrap();
+        assert_eq!(bundle.rootfs(), Path::new("/b/rootfs"));
+        assert_eq!(bundle.raw, raw);
+    }
+}

@@ -1,0 +1,719 @@
+//! What `config.json` may say: the runtime specification, less what this version of bookend does not do yet.
+//!
+//! A field that is not implemented is refused by name, never ignored: a container that runs without the protection it
+//! asked for is worse than one that does not run. Fields that the specification does not know are ignored, as it demands.
+//! The checks read the JSON, not `oci_spec`'s type, since only the JSON knows where in the file a value stands.
+
+use std::collections::HashSet;
+
+use anyhow::{Result, anyhow, bail};
+use nix::sys::stat::Mode;
+use oci_spec::runtime::{Capability, Spec};
+use serde_json::Value;
+
+use crate::container::rootfs;
+
+const NAMESPACES: [&str; 8] = ["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"];
+const PROPAGATIONS: [&str; 8] =
+    ["shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"];
+const RLIMITS: [&str; 16] = [
+    "RLIMIT_CPU",
+    "RLIMIT_FSIZE",
+    "RLIMIT_DATA",
+    "RLIMIT_STACK",
+    "RLIMIT_CORE",
+    "RLIMIT_RSS",
+    "RLIMIT_NPROC",
+    "RLIMIT_NOFILE",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_AS",
+    "RLIMIT_LOCKS",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
+];
+/// Sysctls that belong to the IPC namespace, besides `fs.mqueue.*` (sysctl(5), ipc_namespaces(7)).
+const IPC_SYSCTLS: [&str; 11] = [
+    "kernel.auto_msgmni",
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.msg_next_id",
+    "kernel.sem",
+    "kernel.sem_next_id",
+    "kernel.shm_next_id",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+];
+
+/// Reads and checks a configuration. Gives it with the warnings; the error lists all problems, one a line.
+pub fn parse(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
+    let mut json: Value = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
+    if !json.is_object() {
+        bail!("not a JSON object");
+    }
+    let warnings = drop_unknown_capabilities(&mut json);
+    let mut check = Check { json: &json, problems: Vec::new() };
+    check.all();
+    let problems = check.problems;
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n  "));
+    }
+    // The bytes first: their errors have a line and a column. Only a dropped capability needs the detour.
+    let spec = if warnings.is_empty() {
+        serde_json::from_slice(raw).map_err(|error| positioned(&error))?
+    } else {
+        serde_json::from_value(json)?
+    };
+    Ok((spec, warnings))
+}
+
+/// serde_json's words with the position in front: `line 3 column 7: expected value`.
+fn positioned(error: &serde_json::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let end = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&end) {
+        Some(cause) => anyhow!("line {} column {}: {cause}", error.line(), error.column()),
+        None => anyhow!(text),
+    }
+}
+
+/// config.md "capabilities": an unknown one is dropped with a warning. It can only lessen the container's rights.
+fn drop_unknown_capabilities(json: &mut Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(sets) = json.pointer_mut("/process/capabilities").and_then(Value::as_object_mut) else {
+        return warnings;
+    };
+    for (set, names) in sets {
+        let Some(names) = names.as_array_mut() else { continue };
+        names.retain(|name| {
+            let known = !name.is_string() || serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if !known {
+                warnings.push(format!("process.capabilities.{set}: unknown capability {name} is dropped"));
+            }
+            known
+        });
+    }
+    warnings
+}
+
+struct Check<'a> {
+    json: &'a Value,
+    problems: Vec<String>,
+}
+
+impl<'a> Check<'a> {
+    fn all(&mut self) {
+        self.version();
+        self.nul_bytes(self.json, &mut String::new());
+        self.unsupported();
+        self.root();
+        self.process();
+        self.mounts();
+        self.namespaces();
+        self.id_maps();
+        self.devices();
+        self.paths();
+        self.resources();
+        self.sysctl();
+        self.hooks();
+    }
+
+    fn problem(&mut self, field: &str, text: impl AsRef<str>) {
+        self.problems.push(format!("{field}: {}", text.as_ref()));
+    }
+
+    /// The value at `a.b.c`, or null.
+    fn get(&self, field: &str) -> &'a Value {
+        let json = self.json;
+        field.split('.').fold(json, |value, key| value.get(key).unwrap_or(&Value::Null))
+    }
+
+    fn list(&self, field: &str) -> &'a [Value] {
+        self.get(field).as_array().map_or(&[], Vec::as_slice)
+    }
+
+    fn text(&self, field: &str) -> &'a str {
+        self.get(field).as_str().unwrap_or("")
+    }
+
+    fn has_namespace(&self, kind: &str) -> bool {
+        self.list("linux.namespaces").iter().any(|namespace| namespace["type"] == kind)
+    }
+
+    /// A namespace that is made for this container, not one that exists already.
+    fn has_new_namespace(&self, kind: &str) -> bool {
+        let new = |namespace: &&Value| namespace["type"] == kind && is_empty(&namespace["path"]);
+        self.list("linux.namespaces").iter().any(|namespace| new(&namespace))
+    }
+
+    /// config.md "ociVersion": SemVer; a runtime that knows 1.x refuses any other major.
+    fn version(&mut self) {
+        let version = self.text("ociVersion");
+        let mut parts = version.split('-').next().unwrap_or("").split('+').next().unwrap_or("").splitn(3, '.');
+        let numbers: Vec<Option<u64>> = (0..3).map(|_| parts.next()?.parse().ok()).collect();
+        match numbers[..] {
+            [Some(1), Some(_), Some(_)] => {}
+            [Some(major), Some(_), Some(_)] => {
+                self.problem("ociVersion", format!("{version:?} has major version {major}, bookend knows 1.x"));
+            }
+            _ if self.get("ociVersion").is_null() => self.problem("ociVersion", "missing, for instance \"1.0.2\""),
+            _ => self.problem("ociVersion", format!("{version:?} is not a version like \"1.0.2\"")),
+        }
+    }
+
+    /// No path, argument or name of the kernel's can hold a NUL; what comes after it would silently be lost.
+    fn nul_bytes(&mut self, value: &Value, at: &mut String) {
+        match value {
+            Value::String(text) if text.contains('\0') => self.problem(at.trim_start_matches('.'), "holds a NUL byte"),
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    let length = at.len();
+                    at.push_str(&format!("[{index}]"));
+                    self.nul_bytes(item, at);
+                    at.truncate(length);
+                }
+            }
+            Value::Object(fields) => {
+                for (key, item) in fields {
+                    let length = at.len();
+                    at.push_str(&format!(".{}", key.escape_debug()));
+                    if key.contains('\0') {
+                        self.problem(at.trim_start_matches('.'), "holds a NUL byte");
+                    }
+                    self.nul_bytes(item, at);
+                    at.truncate(length);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn unsupported(&mut self) {
+        for field in [
+            "process.apparmorProfile",
+            "process.selinuxLabel",
+            "process.scheduler",
+            "process.ioPriority",
+            "process.execCPUAffinity",
+            "process.commandLine",
+            "linux.seccomp",
+            "linux.mountLabel",
+            "linux.intelRdt",
+            "linux.netDevices",
+            "linux.memoryPolicy",
+            "linux.personality",
+            "linux.resources.blockIO",
+            "linux.resources.hugepageLimits",
+            "linux.resources.network",
+            "linux.resources.rdma",
+            "linux.resources.unified",
+            "linux.resources.cpu.realtimeRuntime",
+            "linux.resources.cpu.realtimePeriod",
+            "linux.resources.memory.kernel",
+            "linux.resources.memory.kernelTCP",
+            "linux.resources.memory.checkBeforeUpdate",
+        ] {
+            if !is_empty(self.get(field)) {
+                self.problem(field, UNSUPPORTED);
+            }
+        }
+        for platform in ["solaris", "windows", "vm", "zos", "freebsd"] {
+            if !is_empty(self.get(platform)) {
+                self.problem(platform, "bookend runs Linux containers only; remove it");
+            }
+        }
+        // memory.use_hierarchy is gone from the kernel: it always is.
+        if self.get("linux.resources.memory.useHierarchy") == &Value::Bool(false) {
+            self.problem(
+                "linux.resources.memory.useHierarchy",
+                "false is not offered by kernels since 5.11; remove it",
+            );
+        }
+    }
+
+    fn root(&mut self) {
+        if !self.get("root").is_object() {
+            return self.problem("root", "missing");
+        }
+        if self.text("root.path").is_empty() {
+            self.problem("root.path", "missing or empty");
+        }
+    }
+
+    fn process(&mut self) {
+        if self.get("process").is_null() {
+            return self.problem("process", "missing: bookend has nothing to start");
+        }
+        if self.list("process.args").is_empty() {
+            self.problem("process.args", "missing or empty: name the program");
+        } else if self.list("process.args")[0] == "" {
+            self.problem("process.args[0]", "empty: name the program");
+        }
+        match self.text("process.cwd") {
+            "" => self.problem("process.cwd", "missing or empty: give an absolute path such as \"/\""),
+            cwd if !cwd.starts_with('/') => self.problem("process.cwd", format!("{cwd:?} is not an absolute path")),
+            _ => {}
+        }
+        for (index, variable) in self.list("process.env").iter().enumerate() {
+            if variable.as_str().is_some_and(|text| !text.contains('=') || text.starts_with('=')) {
+                self.problem(&format!("process.env[{index}]"), format!("{variable} is not NAME=VALUE"));
+            }
+        }
+        if let Some(umask) = self.get("process.user.umask").as_u64()
+            && umask > 0o777
+        {
+            self.problem("process.user.umask", format!("{umask} is more than 511 (0777)"));
+        }
+        if let Some(score) = self.get("process.oomScoreAdj").as_i64()
+            && !(-1000..=1000).contains(&score)
+        {
+            self.problem("process.oomScoreAdj", format!("{score} is not within -1000 to 1000"));
+        }
+        self.rlimits();
+        self.console_size();
+    }
+
+    fn rlimits(&mut self) {
+        let mut seen = HashSet::new();
+        for (index, limit) in self.list("process.rlimits").iter().enumerate() {
+            let field = format!("process.rlimits[{index}]");
+            let kind = limit["type"].as_str().unwrap_or("");
+            if !RLIMITS.contains(&kind) {
+                self.problem(&format!("{field}.type"), format!("unknown limit {kind:?}"));
+            } else if !seen.insert(kind) {
+                self.problem(&format!("{field}.type"), format!("{kind} is given twice"));
+            }
+            if let (Some(soft), Some(hard)) = (limit["soft"].as_u64(), limit["hard"].as_u64())
+                && soft > hard
+            {
+                self.problem(&field, format!("soft {soft} is more than hard {hard}"));
+            }
+        }
+    }
+
+    fn console_size(&mut self) {
+        for side in ["height", "width"] {
+            let field = format!("process.consoleSize.{side}");
+            if let Some(size) = self.get(&field).as_u64()
+                && size > u64::from(u16::MAX)
+            {
+                self.problem(&field, format!("{size} is more than 65535"));
+            }
+        }
+    }
+
+    fn mounts(&mut self) {
+        for (index, mount) in self.list("mounts").iter().enumerate() {
+            let field = format!("mounts[{index}]");
+            let destination = mount["destination"].as_str().unwrap_or("");
+            match destination {
+                "" => self.problem(&format!("{field}.destination"), "missing or empty"),
+                _ if !destination.starts_with('/') => {
+                    self.problem(&format!("{field}.destination"), format!("{destination:?} is not an absolute path"));
+                }
+                _ => {}
+            }
+            for name in ["uidMappings", "gidMappings"] {
+                if !is_empty(&mount[name]) {
+                    self.problem(&format!("{field}.{name}"), UNSUPPORTED);
+                }
+            }
+            if let Err(error) = rootfs::check_mount(mount) {
+                self.problem(&format!("{field} ({destination})"), error);
+            }
+        }
+        let propagation = self.text("linux.rootfsPropagation");
+        if !propagation.is_empty() && !PROPAGATIONS.contains(&propagation) {
+            self.problem(
+                "linux.rootfsPropagation",
+                format!("unknown value {propagation:?}, use one of {PROPAGATIONS:?}"),
+            );
+        }
+    }
+
+    fn namespaces(&mut self) {
+        let mut seen = HashSet::new();
+        for (index, namespace) in self.list("linux.namespaces").iter().enumerate() {
+            let field = format!("linux.namespaces[{index}]");
+            let kind = namespace["type"].as_str().unwrap_or("");
+            if !NAMESPACES.contains(&kind) {
+                self.problem(&format!("{field}.type"), format!("unknown namespace {kind:?}"));
+            } else if !seen.insert(kind) {
+                self.problem(&field, format!("namespace {kind} is given twice"));
+            }
+            if namespace["path"].as_str().is_some_and(|path| !path.is_empty() && !path.starts_with('/')) {
+                self.problem(&format!("{field}.path"), format!("{} is not an absolute path", namespace["path"]));
+            }
+        }
+        if !self.has_namespace("mount") {
+            // Without it the mounts below would be made on the host, and pivot_root would move the host's root.
+            self.problem("linux.namespaces", "no mount namespace: bookend needs one; add {\"type\": \"mount\"}");
+        }
+        for name in ["hostname", "domainname"] {
+            if !is_empty(self.get(name)) && !self.has_namespace("uts") {
+                self.problem(name, "would change the host's name; add a uts namespace or remove it");
+            }
+            if self.text(name).len() > 64 {
+                self.problem(name, "longer than 64 bytes");
+            }
+        }
+        self.time_offsets();
+    }
+
+    fn time_offsets(&mut self) {
+        let Some(offsets) = self.get("linux.timeOffsets").as_object() else { return };
+        for clock in offsets.keys() {
+            if !["monotonic", "boottime"].contains(&clock.as_str()) {
+                self.problem("linux.timeOffsets", format!("unknown clock {clock:?}, use monotonic or boottime"));
+            }
+        }
+        if !offsets.is_empty() && !self.has_new_namespace("time") {
+            self.problem("linux.timeOffsets", "needs a new time namespace: add {\"type\": \"time\"} or remove it");
+        }
+    }
+
+    fn id_maps(&mut self) {
+        for name in ["uidMappings", "gidMappings"] {
+            let field = format!("linux.{name}");
+            let maps = self.list(&field);
+            if !maps.is_empty() && !self.has_new_namespace("user") {
+                self.problem(&field, "needs a new user namespace: add {\"type\": \"user\"} or remove it");
+            }
+            if maps.is_empty() && self.has_new_namespace("user") {
+                self.problem(&field, "missing: a new user namespace needs at least one mapping");
+            }
+            for (index, map) in maps.iter().enumerate() {
+                let number = |key: &str| map[key].as_u64().unwrap_or(0);
+                let size = number("size");
+                let last = number("hostID").max(number("containerID")).saturating_add(size);
+                if size == 0 {
+                    self.problem(&format!("{field}[{index}].size"), "0: nothing would be mapped");
+                } else if last > u64::from(u32::MAX) {
+                    self.problem(&format!("{field}[{index}]"), "reaches beyond the last id, 4294967294");
+                }
+            }
+        }
+    }
+
+    fn devices(&mut self) {
+        for (index, device) in self.list("linux.devices").iter().enumerate() {
+            let field = format!("linux.devices[{index}]");
+            let path = device["path"].as_str().unwrap_or("");
+            if !path.starts_with('/') {
+                self.problem(&format!("{field}.path"), format!("{path:?} is not an absolute path"));
+            }
+            let kind = device["type"].as_str().unwrap_or("");
+            if !["b", "c", "u", "p"].contains(&kind) {
+                self.problem(&format!("{field}.type"), format!("unknown device type {kind:?}, use b, c, u or p"));
+            }
+            for number in ["major", "minor"] {
+                match device[number].as_i64() {
+                    None if kind != "p" => self.problem(&format!("{field}.{number}"), "missing"),
+                    Some(value) if u32::try_from(value).is_err() => {
+                        self.problem(&format!("{field}.{number}"), format!("{value} is out of range"));
+                    }
+                    _ => {}
+                }
+            }
+            if let Some(mode) = device["fileMode"].as_u64()
+                && mode & !u64::from(Mode::all().bits() | nix::libc::S_IFMT) != 0
+            {
+                self.problem(&format!("{field}.fileMode"), format!("{mode} is not a file mode"));
+            }
+        }
+    }
+
+    fn paths(&mut self) {
+        for field in ["linux.maskedPaths", "linux.readonlyPaths"] {
+            for (index, path) in self.list(field).iter().enumerate() {
+                if path.as_str().is_some_and(|path| !path.starts_with('/')) {
+                    self.problem(&format!("{field}[{index}]"), format!("{path} is not an absolute path"));
+                }
+            }
+        }
+    }
+
+    /// Of the device rules only the one that every template starts with is taken: no device but the usual ones.
+    fn resources(&mut self) {
+        for (index, rule) in self.list("linux.resources.devices").iter().enumerate() {
+            let any = |key: &str| matches!(rule[key].as_i64(), None | Some(-1)) || rule[key] == 0;
+            let kind = rule["type"].as_str().unwrap_or("a");
+            let all = ["r", "w", "m"].iter().all(|access| rule["access"].as_str().unwrap_or("").contains(access));
+            if rule["allow"] != false || !["a", ""].contains(&kind) || !any("major") || !any("minor") || !all {
+                self.problem(
+                    &format!("linux.resources.devices[{index}]"),
+                    "only {\"allow\": false, \"access\": \"rwm\"} is supported by this version of bookend yet; remove it",
+                );
+            }
+        }
+    }
+
+    /// threats.md S14: a sysctl that is not of a namespace of the container's would be the host's.
+    fn sysctl(&mut self) {
+        let Some(settings) = self.get("linux.sysctl").as_object() else { return };
+        for (name, value) in settings {
+            let field = format!("linux.sysctl.{}", name.escape_debug());
+            let dotted = name.replace('/', ".");
+            let legal = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+            if name.is_empty() || !name.chars().all(legal) || dotted.split('.').any(str::is_empty) {
+                self.problem(&field, "not the name of a sysctl");
+                continue;
+            }
+            if value.as_str().is_some_and(|value| value.contains('\n')) {
+                self.problem(&field, "the value holds a newline");
+            }
+            let namespace = match dotted.as_str() {
+                "kernel.domainname" | "kernel.hostname" => "uts",
+                ipc if IPC_SYSCTLS.contains(&ipc) || ipc == "kernel.shm_rmid_forced" => "ipc",
+                mqueue if mqueue.starts_with("fs.mqueue.") => "ipc",
+                net if net.starts_with("net.") => "network",
+                _ => {
+                    self.problem(&field, "belongs to no namespace of the container: it would change the host");
+                    continue;
+                }
+            };
+            if !self.has_namespace(namespace) {
+                self.problem(&field, format!("would change the host; add a {namespace} namespace or remove it"));
+            }
+            for (sysctl, field_name) in [("kernel.hostname", "hostname"), ("kernel.domainname", "domainname")] {
+                let given = self.text(field_name);
+                if dotted == sysctl && !given.is_empty() && value.as_str() != Some(given) {
+                    self.problem(&field, format!("{value} contradicts {field_name} {given:?}"));
+                }
+            }
+        }
+    }
+
+    fn hooks(&mut self) {
+        for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
+            let list = format!("hooks.{kind}");
+            for (index, hook) in self.list(&list).iter().enumerate() {
+                let path = hook["path"].as_str().unwrap_or("");
+                if !path.starts_with('/') {
+                    self.problem(&format!("{list}[{index}].path"), format!("{path:?} is not an absolute path"));
+                }
+                if hook["timeout"].as_i64().is_some_and(|timeout| timeout <= 0) {
+                    self.problem(&format!("{list}[{index}].timeout"), "must be more than 0 seconds");
+                }
+            }
+        }
+    }
+}
+
+const UNSUPPORTED: &str = "not supported by this version of bookend yet; remove it";
+
+/// Whether a value asks for nothing: null, 0, false, "", or a list or an object of nothing else.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::spec;
+    use serde_json::json;
+
+    /// The template with `value` at `pointer`, parsed.
+    fn with(pointer: &str, value: Value) -> Result<(Spec, Vec<String>)> {
+        let mut spec = spec::template(false);
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        for (index, _) in parent.match_indices('/').chain([(parent.len(), "")]).skip(1) {
+            let (above, name) = parent[..index].rsplit_once('/').unwrap();
+            let above = spec.pointer_mut(above).unwrap();
+            if above.is_object() && above.get(name).is_none_or(Value::is_null) {
+                above[name] = json!({});
+            }
+        }
+        let parent = spec.pointer_mut(parent).unwrap();
+        match key.parse::<usize>() {
+            Ok(index) if parent.is_array() && index >= parent.as_array().unwrap().len() => {
+                parent.as_array_mut().unwrap().push(value);
+            }
+            Ok(index) if parent.is_array() => parent[index] = value,
+            _ => parent[key] = value,
+        }
+        parse(&serde_json::to_vec(&spec).unwrap())
+    }
+
+    fn refused(pointer: &str, value: Value) -> String {
+        match with(pointer, value.clone()) {
+            Ok(_) => panic!("{pointer} = {value} was accepted"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn every_unsupported_field_is_refused_by_name() {
+        for (field, value) in [
+            ("linux.seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
+            ("process.apparmorProfile", json!("x")),
+            ("process.selinuxLabel", json!("x")),
+            ("process.scheduler", json!({"policy": "SCHED_OTHER"})),
+            ("process.ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 1})),
+            ("process.execCPUAffinity", json!({"initial": "0"})),
+            ("linux.mountLabel", json!("x")),
+            ("linux.intelRdt", json!({"closID": "x"})),
+            ("linux.netDevices", json!({"eth0": {}, "eth1": {"name": "x"}})),
+            ("linux.memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"})),
+            ("linux.personality", json!({"domain": "LINUX32"})),
+            ("linux.resources.blockIO", json!({"weight": 10})),
+            ("linux.resources.hugepageLimits", json!([{"pageSize": "2MB", "limit": 0}])),
+            ("linux.resources.network", json!({"classID": 7})),
+            ("linux.resources.rdma", json!({"mlx5_1": {"hcaHandles": 3}})),
+            ("linux.resources.unified", json!({"memory.high": "max"})),
+            ("linux.resources.cpu.realtimeRuntime", json!(1)),
+            ("linux.resources.memory.kernel", json!(1)),
+        ] {
+            let error = refused(&format!("/{}", field.replace('.', "/")), value);
+            assert_eq!(error, format!("{field}: {UNSUPPORTED}"));
+        }
+    }
+
+    #[test]
+    fn null_and_empty_values_of_unsupported_fields_are_fine() {
+        for (pointer, value) in [
+            ("/linux/seccomp", Value::Null),
+            ("/process/apparmorProfile", json!("")),
+            ("/linux/resources/blockIO", json!({"weight": 0})),
+            ("/linux/resources/unified", json!({})),
+            ("/linux/resources/hugepageLimits", json!([])),
+            ("/linux/netDevices", json!({})),
+        ] {
+            with(pointer, value).unwrap_or_else(|error| panic!("{pointer}: {error:#}"));
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored() {
+        with("/linux/invented", json!({"a": [1]})).unwrap();
+        with("/invented", json!(true)).unwrap();
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_their_field() {
+        for (pointer, value, beginning) in [
+            ("/ociVersion", json!("2.0.0"), "ociVersion: \"2.0.0\" has major version 2"),
+            ("/ociVersion", json!("1"), "ociVersion: \"1\" is not a version"),
+            ("/ociVersion", Value::Null, "ociVersion: missing"),
+            ("/process/args", json!([]), "process.args: missing or empty"),
+            ("/process/args", json!([""]), "process.args[0]: empty"),
+            ("/process/cwd", json!("tmp"), "process.cwd: \"tmp\" is not an absolute path"),
+            ("/process/env", json!(["A=b", "x"]), "process.env[1]: \"x\" is not NAME=VALUE"),
+            ("/process/env", json!(["A=\u{0}"]), "process.env[0]: holds a NUL byte"),
+            ("/process/user/umask", json!(512), "process.user.umask: 512"),
+            ("/process/oomScoreAdj", json!(1001), "process.oomScoreAdj: 1001"),
+            ("/process/rlimits/0/type", json!("RLIMIT_X"), "process.rlimits[0].type: unknown limit \"RLIMIT_X\""),
+            ("/process/rlimits/0/soft", json!(2000), "process.rlimits[0]: soft 2000 is more than hard 1024"),
+            (
+                "/process/rlimits/9",
+                json!({"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1}),
+                "process.rlimits[1].type: RLIMIT_NOFILE is given twice",
+            ),
+            ("/root/path", json!(""), "root.path: missing or empty"),
+            ("/mounts/0/destination", json!("proc"), "mounts[0].destination: \"proc\" is not an absolute path"),
+            (
+                "/mounts/0/uidMappings",
+                json!([{"containerID": 0, "hostID": 1, "size": 1}]),
+                "mounts[0].uidMappings: not supported",
+            ),
+            ("/mounts/1/options", json!(["tmpcopyup"]), "mounts[1] (/dev): option \"tmpcopyup\" is not supported"),
+            ("/linux/namespaces/0/type", json!("pidd"), "linux.namespaces[0].type: unknown namespace \"pidd\""),
+            ("/linux/namespaces/9", json!({"type": "pid"}), "linux.namespaces[5]: namespace pid is given twice"),
+            ("/linux/namespaces/4/type", json!("cgroup"), "linux.namespaces: no mount namespace"),
+            ("/linux/namespaces/3/type", json!("cgroup"), "hostname: would change the host's name"),
+            (
+                "/linux/uidMappings",
+                json!([{"containerID": 0, "hostID": 1, "size": 1}]),
+                "linux.uidMappings: needs a new user namespace",
+            ),
+            ("/linux/namespaces/9", json!({"type": "user"}), "linux.uidMappings: missing"),
+            ("/linux/timeOffsets", json!({"monotonic": {"secs": 1}}), "linux.timeOffsets: needs a new time namespace"),
+            ("/linux/rootfsPropagation", json!("public"), "linux.rootfsPropagation: unknown value \"public\""),
+            (
+                "/linux/devices",
+                json!([{"path": "/dev/x", "type": "z", "major": 1, "minor": 1}]),
+                "linux.devices[0].type: unknown device type \"z\"",
+            ),
+            ("/linux/devices", json!([{"path": "/dev/x", "type": "c", "major": 1}]), "linux.devices[0].minor: missing"),
+            ("/linux/maskedPaths", json!(["proc"]), "linux.maskedPaths[0]: \"proc\" is not an absolute path"),
+            (
+                "/linux/resources/devices",
+                json!([{"allow": true, "access": "rwm"}]),
+                "linux.resources.devices[0]: only ",
+            ),
+            (
+                "/linux/resources/devices",
+                json!([{"allow": false, "type": "c", "access": "rwm"}]),
+                "linux.resources.devices[0]: only ",
+            ),
+            (
+                "/linux/sysctl",
+                json!({"kernel.core_pattern": "x"}),
+                "linux.sysctl.kernel.core_pattern: belongs to no namespace",
+            ),
+            (
+                "/linux/sysctl",
+                json!({"kernel.shm_rmid_forced+kernel.core_pattern": "x"}),
+                "linux.sysctl.kernel.shm_rmid_forced+kernel.core_pattern: not the name",
+            ),
+            (
+                "/linux/sysctl",
+                json!({"net/../kernel/core_pattern": "x"}),
+                "linux.sysctl.net/../kernel/core_pattern: not the name",
+            ),
+            (
+                "/linux/sysctl",
+                json!({"kernel.hostname": "x"}),
+                "linux.sysctl.kernel.hostname: \"x\" contradicts hostname",
+            ),
+            ("/hooks", json!({"poststop": [{"path": "x"}]}), "hooks.poststop[0].path: \"x\" is not an absolute path"),
+            ("/windows", json!({"layerFolders": ["x"]}), "windows: bookend runs Linux containers only"),
+        ] {
+            let error = refused(pointer, value);
+            assert!(error.lines().any(|line| line.trim_start().starts_with(beginning)), "{pointer}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_listed() {
+        let mut spec = spec::template(false);
+        spec["process"]["args"] = json!([]);
+        spec["process"]["cwd"] = json!("x");
+        spec["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ERRNO"});
+        let error = format!("{:#}", parse(&serde_json::to_vec(&spec).unwrap()).unwrap_err());
+        assert_eq!(error.lines().count(), 3, "{error}");
+    }
+
+    #[test]
+    fn an_unknown_capability_is_dropped_with_a_warning() {
+        let (spec, warnings) = with("/process/capabilities/bounding", json!(["CAP_KILL", "CAP_FLY"])).unwrap();
+        assert_eq!(warnings, ["process.capabilities.bounding: unknown capability \"CAP_FLY\" is dropped"]);
+        let process = spec.process().as_ref().unwrap();
+        let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
+        assert_eq!(bounding.len(), 1);
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_has_its_line_and_column() {
+        let error = refused("/process/args", json!([7]));
+        assert!(error.starts_with("line 1 column "), "{error}");
+    }
+
+    #[test]
+    fn pre_release_and_newer_minor_versions_are_accepted() {
+        for version in ["1.0.2-dev", "1.3.0", "1.99.0+x"] {
+            with("/ociVersion", json!(version)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The link between `create` and the init process, and between `exec` and the process it made.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use serde::{Deserialize, Serialize};
+
+/// What `create` and the init process say to each other.
+///
+/// ```text
+///   create                      init
+///     |  <------- MapIds ---------|   needs uid_map, gid_map, and its cgroup
+///     |  -------- Mapped -------> |
+///     |  <------ RunHooks --------|   prestart and createRuntime, before pivot_root
+///     |  ------- HooksRun ------> |
+///     |  <------ Terminal --------|   with the master of its terminal, where it has one
+///     |  <------- Ready ----------|   `created`
+///     |  <------- Failed(..) -----|   at any point; init ends with the code
+/// ```
+///
+/// End of file tells init that `create` died: it ends. End of file tells `create` that init died. What `start` says is in
+/// `start.rs`. A process of `exec` says `Terminal`, then closes the link by execve, or `Failed`; the helper that
+/// cloned either of them says `Cloned`.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Message {
+    MapIds,
+    Mapped,
+    RunHooks,
+    HooksRun,
+    Terminal,
+    Ready,
+    Start,
+    Executing,
+    Cloned { pid: i32 },
+    Warning(String),
+    Failed(Failure),
+}
+
+/// Why a process could not be set up or its program not be executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub message: String,
+    /// What the process ends with: 127 where the program was not found, 126 otherwise.
+    pub code: i32,
+}
+
+impl std::error::Error for Failure {}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Failure {
+    /// The failure that an error carries, or one of its words with code 126.
+    pub fn of(error: &anyhow::Error) -> Failure {
+        match error.downcast_ref::<Failure>() {
+            Some(failure) => failure.clone(),
+            None => Failure { message: format!("{error:#}"), code: 126 },
+        }
+    }
+}
+
+/// Longest message that is sent or taken.
+const LONGEST: usize = 64 << 10;
+
+/// A new link: both ends close-on-exec.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).context("socketpair")
+}
+
+/// Sends one message, with at most one descriptor. EPIPE (never SIGPIPE) when the other end is gone.
+pub fn send(link: BorrowedFd<'_>, message: &Message, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+    let mut bytes = serde_json::to_vec(message).context("serialize a message")?;
+    if bytes.len() > LONGEST
+        && let Message::Failed(failure) = message
+    {
+        // JSON spends at most six bytes on one.
+        let message = failure.message.chars().take(LONGEST / 8).collect();
+        let shorter = Failure { message, code: failure.code };
+        bytes = serde_json::to_vec(&Message::Failed(shorter)).context("serialize a message")?;
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<BorrowedFd> = descriptor.into_iter().collect();
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    let parts = [IoSlice::new(&bytes)];
+    rustix::io::retry_on_intr(|| rustix::net::sendmsg(link, &parts, &mut control, SendFlags::NOSIGNAL))
+        .with_context(|| format!("send {message:?}"))?;
+    Ok(())
+}
+
+/// Waits for one message; None when the other end is closed.
+pub fn receive(link: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>> {
+    let mut bytes = vec![0; LONGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let got = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(link.as_fd(), &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+    });
+    let got = match got {
+        Ok(got) if got.bytes == 0 => return Ok(None),
+        // What a peer that died with unread words of ours leaves behind.
+        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+        got => got.context("receive")?,
+    };
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let message = serde_json::from_slice(&bytes[..got.bytes]).context("parse a message")?;
+    Ok(Some((message, descriptor)))
+}
+
+/// Asks for something and waits until it is done.
+pub fn request(link: BorrowedFd<'_>, question: &Message, answer: &Message) -> Result<()> {
+    send(link, question, None)?;
+    match receive(link)? {
+        Some((message, _)) if std::mem::discriminant(&message) == std::mem::discriminant(answer) => Ok(()),
+        Some((message, _)) => bail!("expected {answer:?}, received {message:?}"),
+        None => bail!("the process that asked for this one is gone"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_and_its_descriptor_arrive_whole() {
+        let (ours, theirs) = pair().unwrap();
+        send(ours.as_fd(), &Message::Terminal, Some(ours.as_fd())).unwrap();
+        send(ours.as_fd(), &Message::Cloned { pid: 7 }, None).unwrap();
+        assert!(matches!(receive(theirs.as_fd()).unwrap(), Some((Message::Terminal, Some(_)))));
+        assert!(matches!(receive(theirs.as_fd()).unwrap(), Some((Message::Cloned { pid: 7 }, None))));
+        drop(ours);
+        assert!(receive(theirs.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_failure_of_any_length_arrives() {
+        let (ours, theirs) = pair().unwrap();
+        let failure = Failure { message: "é".repeat(LONGEST), code: 127 };
+        send(ours.as_fd(), &Message::Failed(failure), None).unwrap();
+        match receive(theirs.as_fd()).unwrap() {
+            Some((Message::Failed(failure), None)) => assert!(failure.code == 127 && failure.message.len() > 1000),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_message_out_of_order_is_an_error_that_names_both() {
+        let (ours, theirs) = pair().unwrap();
+        send(theirs.as_fd(), &Message::HooksRun, None).unwrap();
+        let error = request(ours.as_fd(), &Message::MapIds, &Message::Mapped).unwrap_err().to_string();
+        assert_eq!(error, "expected Mapped, received HooksRun");
+    }
+
+    #[test]
+    fn a_word_to_a_dead_peer_is_an_error_and_no_signal() {
+        let (ours, theirs) = pair().unwrap();
+        drop(theirs);
+        assert!(send(ours.as_fd(), &Message::Ready, None).is_err());
+    }
+}

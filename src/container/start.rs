@@ -1,0 +1,125 @@
+//! What `start` and the waiting init say to each other, over `start.sock` in the state directory.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+
+use super::link::{self, Failure, Message};
+use super::state::State;
+use crate::linux::fd;
+
+/// The name of the socket while init is being set up, and from `created` on.
+pub(super) const SETTING_UP: &str = "start.new";
+pub(super) const READY: &str = "start.sock";
+
+/// Why the program was not executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    pub message: String,
+    /// 127 where the program was not found, 126 otherwise (P-01).
+    pub code: i32,
+}
+
+impl std::error::Error for StartError {}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Failure> for StartError {
+    fn from(failure: Failure) -> StartError {
+        StartError { message: failure.message, code: failure.code }
+    }
+}
+
+/// Tells the waiting init to execute its program, and waits until it has.
+///
+/// ```text
+///   start                     init
+///     |  ------- connect -------> |   (closed without a word: asked only whether it waits)
+///     |  -------- Start --------> |
+///     |  <------ Executing -------|   the last word before execve
+///     |  <------- (closed) -------|   after Executing: execve succeeded, or an exit that the pidfd tells
+///     |  <------- Failed(..) -----|   execve failed; init ends with the code
+/// ```
+pub fn start(state: &State, dir: &Path) -> Result<(), StartError> {
+    let failed = |message: String| StartError { message, code: 126 };
+    let status = state.status(dir);
+    let link = reach(dir, READY).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ECONNREFUSED) => failed(format!("cannot start a container in the {status} state")),
+        _ => failed(format!("connect {}: {error}", dir.join(READY).display())),
+    })?;
+    link::send(link.as_fd(), &Message::Start, None).map_err(|error| failed(format!("tell init to start: {error:#}")))?;
+    let receive = || link::receive(link.as_fd()).map_err(|error| failed(format!("hear from init: {error:#}")));
+    match receive()? {
+        Some((Message::Executing, _)) => {}
+        Some((Message::Failed(failure), _)) => return Err(failure.into()),
+        Some((other, _)) => return Err(failed(format!("init said {other:?}, expected Executing"))),
+        None => return Err(failed("init ended before it executed its program".to_owned())),
+    }
+    match receive()? {
+        None => {}
+        Some((Message::Failed(failure), _)) => return Err(failure.into()),
+        Some((other, _)) => return Err(failed(format!("init said {other:?} after Executing"))),
+    }
+    // The listening end was closed by execve, so what is left is only the name. Another `start` may have been first.
+    let _ = fs::remove_file(dir.join(READY));
+    Ok(())
+}
+
+/// Whether init waits for `start`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    NotYet,
+    Yes,
+    NoMore,
+}
+
+/// Asks the socket itself, since whoever should have removed its name may have been killed.
+pub fn waits(dir: &Path) -> Waiting {
+    match reach(dir, READY) {
+        Ok(_) => Waiting::Yes,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) && dir.join(SETTING_UP).exists() => Waiting::NotYet,
+        // A full queue: somebody is there.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Waiting::Yes,
+        Err(_) => Waiting::NoMore,
+    }
+}
+
+/// Binds the socket under the name of a container that is being set up; only its owner can connect (S17).
+pub(super) fn listen_in(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let socket = new_socket(SockFlag::empty())?;
+    // The mode of the file is that of the socket at the time of bind.
+    nix::sys::stat::fchmod(&socket, nix::sys::stat::Mode::from_bits_truncate(0o600))?;
+    bind(socket.as_raw_fd(), &address(dir, SETTING_UP)?)?;
+    listen(&socket, Backlog::new(16).unwrap_or(Backlog::MAXALLOWABLE))?;
+    Ok(socket)
+}
+
+fn reach(dir: &Path, name: &str) -> io::Result<OwnedFd> {
+    let dir = fd::open_path(dir)?;
+    let socket = new_socket(SockFlag::SOCK_NONBLOCK)?;
+    match connect(socket.as_raw_fd(), &address(dir.as_fd(), name)?) {
+        Ok(()) => {}
+        Err(Errno::EAGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
+        Err(errno) => return Err(errno.into()),
+    }
+    fd::set_blocking(socket.as_fd())?;
+    Ok(socket)
+}
+
+fn new_socket(flags: SockFlag) -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | flags, None)?)
+}
+
+/// Long roots pass the 108 bytes of a socket address this way.
+fn address(dir: BorrowedFd<'_>, name: &str) -> io::Result<UnixAddr> {
+    Ok(UnixAddr::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()).as_str())?)
+}

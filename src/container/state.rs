@@ -1,0 +1,321 @@
+//! What is known about a container: its state directory, who its init is, and its OCI status.
+//!
+//! Two files are written by `create`: `identity.json`, before anything exists that would have to be cleaned up, and
+//! `state.json`. Whatever happens to the second, the first still tells `delete --force` what to end (R1, R4).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::id::ContainerId;
+use super::root::Root;
+use super::start;
+use crate::cgroup::Cgroup;
+use crate::linux::pidfd;
+
+/// The version of the runtime specification that `state` reports.
+pub const OCI_VERSION: &str = "1.3.0";
+
+/// The OCI status of a container, and runc's `paused`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        })
+    }
+}
+
+/// Errors that verbs decide on. The words are runc's, which callers match (callers.md section 1.4).
+#[derive(Debug, PartialEq, Eq)]
+pub enum ContainerError {
+    NotFound(ContainerId),
+    AlreadyExists(ContainerId),
+    /// `delete` without `--force` of a container that is not stopped.
+    NotStopped(ContainerId, Status),
+    /// The operation needs another status.
+    WrongStatus {
+        operation: &'static str,
+        found: Status,
+    },
+    /// `state.json` cannot be used; `delete --force` still works.
+    Damaged(ContainerId, String),
+}
+
+impl std::error::Error for ContainerError {}
+
+impl fmt::Display for ContainerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ContainerError::NotFound(id) => write!(f, "container \"{id}\" does not exist"),
+            ContainerError::AlreadyExists(id) => write!(f, "container with given ID already exists: \"{id}\""),
+            ContainerError::NotStopped(id, found) => {
+                write!(f, "cannot delete container \"{id}\" that is not stopped: {found}")
+            }
+            ContainerError::WrongStatus { operation, found } => {
+                write!(f, "cannot {operation} a container in the {found} state")
+            }
+            ContainerError::Damaged(id, why) => {
+                write!(f, "state of container \"{id}\" is damaged: {why} (`delete --force {id}` removes it)")
+            }
+        }
+    }
+}
+
+/// One process for ever: a pid alone may be given to another one later (R6).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProcessId {
+    /// In the pid namespace of whoever created the container; 0 before there is one.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`, clock ticks since boot.
+    pub start_time: u64,
+    /// `/proc/sys/kernel/random/boot_id`: after a reboot the pid means nothing (R19).
+    pub boot_id: String,
+}
+
+impl ProcessId {
+    /// The identity of a process that exists now.
+    pub fn of(pid: Pid) -> Result<ProcessId> {
+        Ok(ProcessId { pid: pid.as_raw(), start_time: pidfd::start_time(pid)?, boot_id: boot_id()? })
+    }
+
+    /// The process, if it is still there and has not ended.
+    pub fn live(&self) -> Option<Init> {
+        if self.pid <= 0 || boot_id().ok()? != self.boot_id {
+            return None;
+        }
+        let pid = Pid::from_raw(self.pid);
+        // The descriptor first: once we hold it, the start time read by number belongs to it or to nobody.
+        let pidfd = pidfd::open(pid).ok()?;
+        let same = pidfd::start_time(pid).is_ok_and(|start| start == self.start_time);
+        (same && !pidfd::has_ended(pidfd.as_fd())).then_some(Init { pid, pidfd })
+    }
+}
+
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(fs::read_to_string(path).with_context(|| format!("read {path}"))?.trim().to_owned())
+}
+
+/// A live init process.
+#[derive(Debug)]
+pub struct Init {
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+}
+
+impl AsFd for Init {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// What must be ended and removed, whatever else is known. `identity.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    pub cgroup: Cgroup,
+    pub init: ProcessId,
+    /// The verb that creates the container: while it lives and init is not ready, the status is `creating`.
+    pub creator: ProcessId,
+}
+
+impl Identity {
+    const FILE: &str = "identity.json";
+
+    pub fn load(dir: &Path) -> Result<Identity> {
+        read_json(&dir.join(Identity::FILE))
+    }
+
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        write_json(&dir.join(Identity::FILE), self)
+    }
+}
+
+/// What `create` wrote down about a container. `state.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    pub oci_version: String,
+    pub id: ContainerId,
+    /// Of init, in the pid namespace of whoever created the container; 0 before there is one.
+    pub pid: i32,
+    /// Of init: field 22 of `/proc/PID/stat`.
+    pub start_time: u64,
+    pub boot_id: String,
+    pub creator: ProcessId,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// The user who created it, by name where there is one.
+    pub owner: String,
+    pub annotations: BTreeMap<String, String>,
+    pub cgroup: Cgroup,
+    pub rootless: bool,
+    /// It has lifecycle hooks, so there is a supervisor.
+    pub has_hooks: bool,
+    pub terminal: bool,
+}
+
+impl State {
+    const FILE: &str = "state.json";
+
+    pub fn load(root: &Root, id: &ContainerId) -> Result<State> {
+        let dir = root.container(id);
+        match fs::symlink_metadata(&dir) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => bail!(ContainerError::Damaged(id.clone(), format!("{} is no directory", dir.display()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(ContainerError::NotFound(id.clone())),
+            Err(error) => return Err(error).with_context(|| format!("stat {}", dir.display())),
+        }
+        let damaged = |error: anyhow::Error| ContainerError::Damaged(id.clone(), format!("{error:#}"));
+        let state: State = read_json(&dir.join(State::FILE)).map_err(damaged)?;
+        if &state.id != id {
+            bail!(ContainerError::Damaged(id.clone(), format!("state.json is of \"{}\"", state.id)));
+        }
+        Ok(state)
+    }
+
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        write_json(&dir.join(State::FILE), self)
+    }
+
+    pub fn init_id(&self) -> ProcessId {
+        ProcessId { pid: self.pid, start_time: self.start_time, boot_id: self.boot_id.clone() }
+    }
+
+    /// Init, if it is the very process that `create` made and it has not ended.
+    pub fn init(&self) -> Option<Init> {
+        self.init_id().live()
+    }
+
+    /// The OCI status as processes and sockets tell it. A container with lifecycle hooks is `created` until its postStart
+    /// succeeded: that is for the caller to add, from status.json.
+    pub fn status(&self, dir: &Path) -> Status {
+        if self.init().is_none() {
+            let in_creation = self.pid == 0 && self.creator.live().is_some();
+            return if in_creation { Status::Creating } else { Status::Stopped };
+        }
+        if self.cgroup.is_frozen().unwrap_or(false) {
+            return Status::Paused;
+        }
+        match start::waits(dir) {
+            start::Waiting::NotYet => Status::Creating,
+            start::Waiting::Yes => Status::Created,
+            start::Waiting::NoMore => Status::Running,
+        }
+    }
+
+    /// The OCI state (runtime-spec, "State"), as `state` prints it and OCI hooks read it.
+    pub fn oci(&self, status: Status) -> serde_json::Value {
+        let mut state = serde_json::json!({
+            "ociVersion": self.oci_version,
+            "id": self.id,
+            "status": status,
+            "pid": if status == Status::Stopped { 0 } else { self.pid },
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "created": self.created,
+            "owner": self.owner,
+        });
+        if !self.annotations.is_empty() {
+            state["annotations"] = serde_json::json!(self.annotations);
+        }
+        state
+    }
+}
+
+/// The right to change a container, held until it is dropped; the kernel releases it when its holder dies (R7).
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, never read")] Flock<File>);
+
+/// Waits for the lock of a container's state directory. `NotFound` where the directory is gone, or went while we waited.
+pub fn lock(dir: &Path) -> Result<Lock> {
+    let path = dir.join("lock");
+    let gone = || match dir.file_name().and_then(|name| name.to_str()).map(str::parse) {
+        Some(Ok(id)) => anyhow!(ContainerError::NotFound(id)),
+        _ => anyhow!("{} does not exist", dir.display()),
+    };
+    let file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(gone()),
+        file => file.with_context(|| format!("open {}", path.display()))?,
+    };
+    let held = Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .with_context(|| format!("lock {}", path.display()))?;
+    // Whoever held it before may have deleted the container, and another may have been made since.
+    let ours = held.metadata().with_context(|| format!("stat {}", path.display()))?;
+    match fs::metadata(&path) {
+        Ok(now) if (now.dev(), now.ino()) == (ours.dev(), ours.ino()) => Ok(Lock(held)),
+        _ => Err(gone()),
+    }
+}
+
+/// No file of ours is larger; one that is was not written by us.
+const LARGEST: u64 = 16 << 20;
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let file = file.with_context(|| format!("read {}", path.display()))?;
+    let meta = file.metadata().with_context(|| format!("stat {}", path.display()))?;
+    if !meta.is_file() || meta.len() > LARGEST {
+        bail!("{} is no plain file of a reasonable size", path.display());
+    }
+    if meta.uid() != nix::unistd::geteuid().as_raw() {
+        bail!("{} belongs to uid {}", path.display(), meta.uid());
+    }
+    let text = std::io::read_to_string(file).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let bytes = serde_json::to_vec(value).with_context(|| format!("serialize {}", path.display()))?;
+    write_file(path, &bytes)
+}
+
+/// Replaces a file of the state directory as a whole (R5): old or new, never mixed. Mode 0600.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        sync_unless_in_memory(&file)?;
+        fs::rename(&temporary, path)?;
+        if let Some(dir) = path.parent() {
+            sync_unless_in_memory(&File::open(dir)?)?;
+        }
+        Ok(())
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+fn sync_unless_in_memory(file: &File) -> std::io::Result<()> {
+    let kind = nix::sys::statfs::fstatfs(file)?.filesystem_type();
+    if kind == nix::sys::statfs::TMPFS_MAGIC { Ok(()) } else { file.sync_all() }
+}

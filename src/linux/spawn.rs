@@ -1,0 +1,50 @@
+//! std's `Command`, with descriptors at fixed numbers.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::fd;
+
+/// Gives the child of `command` each descriptor at a number of its own (3 or above). Everything else of ours is
+/// close-on-exec.
+pub fn pass_fds(command: &mut Command, passed: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<()> {
+    let above = passed.iter().map(|(_, at)| *at).max().unwrap_or(2) + 1;
+    // Copies above all targets, so that no dup2 overwrites a source that is still needed. The closure owns them.
+    let copies = passed.iter().map(|(source, at)| {
+        let copy = rustix::io::fcntl_dupfd_cloexec(source, above)?;
+        Ok((copy, *at))
+    });
+    let copies: Vec<(OwnedFd, RawFd)> = copies.collect::<io::Result<_>>()?;
+    let place = move || {
+        copies.iter().try_for_each(|(copy, at)| fd::put_at(copy.as_fd(), *at))
+    };
+    // SAFETY: between fork and exec the closure only calls dup2 on descriptors above that it owns; it allocates nothing.
+    unsafe { command.pre_exec(place) };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn descriptors_arrive_at_their_numbers_even_crosswise() {
+        let (mut from_a, a) = std::io::pipe().unwrap();
+        let (mut from_b, b) = std::io::pipe().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo first >&\"$0\"; echo second >&\"$1\""]);
+        command.args([b.as_raw_fd().to_string(), a.as_raw_fd().to_string()]);
+        pass_fds(&mut command, &[(a.as_fd(), b.as_raw_fd()), (b.as_fd(), a.as_raw_fd())]).unwrap();
+        assert!(command.status().unwrap().success());
+        drop((a, b, command));
+        let (mut got_a, mut got_b) = (String::new(), String::new());
+        from_a.read_to_string(&mut got_a).unwrap();
+        from_b.read_to_string(&mut got_b).unwrap();
+        assert_eq!((got_a.as_str(), got_b.as_str()), ("first\n", "second\n"));
+    }
+}
