@@ -1,0 +1,244 @@
+//! Where a container's hooks come from, and which source wins (interface.md section 2.2).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use super::annotations::{self, Annotation};
+use super::file;
+use super::model::{Entry, Handler, Hook, Plan, Scheme};
+use super::pod::{self, Chosen, PodContainer};
+use super::signal::Signal;
+use super::validate::{Problem, Problems, Set, Wishes, settle};
+
+/// Kubernetes' grace period where nobody names one.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
+
+/// All places that hooks can be given in.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// `--pod FILE`.
+    pub pod: Option<&'a Path>,
+    /// `--container NAME`.
+    pub container: Option<&'a str>,
+    /// `--lifecycle FILE`.
+    pub lifecycle: Option<&'a Path>,
+    /// The annotations of `config.json`.
+    pub annotations: &'a BTreeMap<String, String>,
+    /// The bundle's directory, where a lifecycle file may be.
+    pub bundle: &'a Path,
+    /// The container's id, its name where there is no better one (L-07).
+    pub id: &'a str,
+    /// `--pod` and `--lifecycle` were given before the verb, so a container's own annotations go before them.
+    pub flags_are_global: bool,
+}
+
+/// A checked plan, and what there is to say about it.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub plan: Plan,
+    /// What is odd but allowed, one line each.
+    pub warnings: Vec<String>,
+    /// Where the hooks are from, for people: `pod.yaml, container "web"`.
+    pub origin: String,
+    /// The container of `--pod`, for `test`.
+    pub pod: Option<Chosen>,
+}
+
+/// All that is wrong with the input, one line each, without a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\n"))
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// What `inspect` found: a plan that may only be used without errors.
+#[derive(Debug)]
+pub struct Inspected {
+    pub resolved: Resolved,
+    pub errors: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+/// One source that was given, as it was read.
+struct Given {
+    origin: String,
+    /// `Problem::source` of what is found later.
+    source: String,
+    wishes: Wishes,
+}
+
+/// Reads every source and makes the plan of the first that names a hook.
+pub fn resolve(sources: &Sources) -> Result<Resolved, Invalid> {
+    let inspected = inspect(sources);
+    if inspected.errors.is_empty() {
+        return Ok(inspected.resolved);
+    }
+    Err(Invalid { problems: lines(&inspected.errors) })
+}
+
+/// As `resolve`, with the place of each finding (`check` shows them).
+pub fn inspect(sources: &Sources) -> Inspected {
+    let mut problems = Problems::of("config.json");
+    let image_signal = annotations::image_stop_signal(sources.annotations, &mut problems);
+    if annotations::is_sandbox(sources.annotations) {
+        let mut plan = Plan::empty(annotations::container_name(sources.annotations).unwrap_or(sources.id));
+        plan.stop_signal = image_signal.unwrap_or(plan.stop_signal);
+        return finish(plan, "none: a Pod's sandbox has no hooks".to_owned(), None, problems);
+    }
+
+    let pod = sources.pod.and_then(|path| {
+        let mut found = Problems::of(file::label(path));
+        let pod = pod::find(path, sources.container, &mut found);
+        problems.append(found);
+        pod
+    });
+    let name = pod.as_ref().map(|pod| pod.name.as_str());
+    let name = name.or(annotations::container_name(sources.annotations)).or(sources.container);
+    let given = read(sources, pod.as_ref(), name, &mut problems);
+
+    let mut plan = Plan::empty(name.unwrap_or(sources.id));
+    let grace = given.iter().find_map(|given| Some((given, given.wishes.grace.as_ref()?)));
+    let signal = given.iter().find_map(|given| Some((given, given.wishes.stop_signal.as_ref()?)));
+    if let Some((given, signal)) = signal {
+        plan.stop_signal = signal.value;
+        warn_of_signal(given, signal, &mut problems);
+    } else if let Some(signal) = image_signal {
+        plan.stop_signal = signal;
+    }
+    let written = grace.map_or(DEFAULT_GRACE_SECONDS, |(_, grace)| grace.value);
+    if let Some((given, grace)) = grace {
+        warn_of_grace(given, grace, &mut problems);
+    }
+    // V-19: a negative one counts as 1.
+    plan.grace_seconds = u64::try_from(written).unwrap_or(1);
+
+    let mut origin = "none".to_owned();
+    if let Some(given) = given.iter().find(|given| given.wishes.names_a_hook()) {
+        origin.clone_from(&given.origin);
+        let mut found = Problems::of(&given.source);
+        let mut hooks = settle(&given.wishes, written, &mut found);
+        problems.append(found);
+        let mut take = |hook| hooks.remove(&hook).unwrap_or_default();
+        plan.pre_start = take(Hook::PreStart);
+        plan.post_start = take(Hook::PostStart).pop();
+        plan.pre_stop = take(Hook::PreStop).pop();
+        plan.post_stop = take(Hook::PostStop);
+    }
+    // A policy without its hook is a mistake in whichever source it is (V-28), also in one that names no hook at all.
+    for given in given.iter().filter(|given| !given.wishes.names_a_hook()) {
+        let mut found = Problems::of(&given.source);
+        settle(&given.wishes, written, &mut found);
+        problems.append(found);
+    }
+    finish(plan, origin, pod, problems)
+}
+
+/// Every source that was given, nearest first.
+fn read(sources: &Sources, pod: Option<&Chosen>, name: Option<&str>, problems: &mut Problems) -> Vec<Given> {
+    let mut flags = Vec::new();
+    if let (Some(path), Some(pod)) = (sources.pod, pod) {
+        let label = file::label(path);
+        let mut found = Problems::of(&label);
+        let wishes = pod.wishes(&mut found);
+        problems.append(found);
+        flags.push(Given { origin: format!("{label}, container {:?}", pod.name), source: label, wishes });
+    }
+    if let Some(path) = sources.lifecycle {
+        flags.push(read_file(path, problems));
+    }
+
+    let mut found = Problems::of("config.json");
+    let values = sources.annotations.iter().map(|(key, value)| Annotation { key, value, at: None });
+    let mut wishes = annotations::read(values, name, None, &mut found);
+    if wishes.grace.is_none() {
+        wishes.grace = annotations::pod_grace(sources.annotations, &mut found);
+    }
+    problems.append(found);
+    let annotated = Given { origin: "annotations of config.json".to_owned(), source: "config.json".to_owned(), wishes };
+
+    let mut given = Vec::new();
+    if sources.flags_are_global && annotated.wishes.names_a_hook() {
+        given.push(annotated);
+        given.append(&mut flags);
+    } else {
+        given.append(&mut flags);
+        given.push(annotated);
+    }
+    if let Some(path) = file::beside(sources.bundle, problems) {
+        given.push(read_file(&path, problems));
+    }
+    given
+}
+
+fn read_file(path: &Path, problems: &mut Problems) -> Given {
+    let label = file::label(path);
+    let mut found = Problems::of(&label);
+    let wishes = file::lifecycle(path, &mut found);
+    problems.append(found);
+    Given { origin: label.clone(), source: label, wishes }
+}
+
+/// S-26.
+fn warn_of_signal(given: &Given, signal: &Set<Signal>, problems: &mut Problems) {
+    if signal.value.spares_by_default() {
+        let mut found = Problems::of(&given.source);
+        let text = format!("{} does not end a process by itself; SIGKILL follows after the grace period", signal.value);
+        found.warning(signal.at, &signal.path, text);
+        problems.append(found);
+    }
+}
+
+/// V-19.
+fn warn_of_grace(given: &Given, grace: &Set<i64>, problems: &mut Problems) {
+    if grace.value < 0 {
+        let mut found = Problems::of(&given.source);
+        let text = "must be >= 0; negative values are invalid and will be treated as 1";
+        found.warning(grace.at, &grace.path, text);
+        problems.append(found);
+    }
+}
+
+fn finish(plan: Plan, origin: String, pod: Option<Chosen>, problems: Problems) -> Inspected {
+    let warnings = lines(&problems.warnings);
+    let resolved = Resolved { plan, warnings, origin, pod };
+    Inspected { resolved, errors: problems.errors, warnings: problems.warnings }
+}
+
+fn lines(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(Problem::to_string).collect()
+}
+
+impl Resolved {
+    /// What `test` runs of the Pod's container; None without `--pod`.
+    pub fn pod_container(&self) -> Option<Result<PodContainer, Invalid>> {
+        let mut problems = Problems::default();
+        let container = self.pod.as_ref()?.container(&mut problems);
+        let problems = lines(&problems.errors);
+        Some(if problems.is_empty() { Ok(container) } else { Err(Invalid { problems }) })
+    }
+}
+
+/// What this version cannot run yet, by name. (To be deleted with the last of them.)
+pub fn refuse_unbuilt(plan: &Plan) -> Vec<String> {
+    let https = |entry: &Entry| matches!(&entry.handler, Handler::HttpGet(get) if get.scheme == Scheme::Https);
+    let mut refused = Vec::new();
+    for hook in Hook::ALL {
+        for (index, entry) in plan.entries(hook).iter().enumerate().filter(|(_, entry)| https(entry)) {
+            let path = match entry.source.rsplit_once("annotation ") {
+                Some((_, key)) if !key.contains(':') => key.to_owned(),
+                _ if hook.is_list() => format!("extensions.{hook}[{index}].httpGet.scheme"),
+                _ => format!("lifecycle.{hook}.httpGet.scheme"),
+            };
+            refused.push(format!("{path}: HTTPS is not supported by this version of bookend yet"));
+        }
+    }
+    refused
+}
