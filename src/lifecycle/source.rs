@@ -242,3 +242,53 @@ pub fn refuse_unbuilt(plan: &Plan) -> Vec<String> {
     }
     refused
 }
+
+/// Resolving single sources, for the tests of all modules here.
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::*;
+
+    pub fn from_lifecycle(text: &str) -> Result<Resolved, Invalid> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hooks.yaml");
+        std::fs::write(&path, text).unwrap();
+        let annotations = BTreeMap::new();
+        let result = resolve(&Sources { lifecycle: Some(&path), ..nothing(&annotations, dir.path()) });
+        without(dir.path(), result)
+    }
+
+    pub fn from_pod(text: &str, container: Option<&str>) -> Result<Resolved, Invalid> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod.yaml");
+        std::fs::write(&path, text).unwrap();
+        let annotations = BTreeMap::new();
+        let result = resolve(&Sources { pod: Some(&path), container, ..nothing(&annotations, dir.path()) });
+        without(dir.path(), result)
+    }
+
+    pub fn from_annotations(pairs: &[(&str, &str)]) -> Result<Resolved, Invalid> {
+        let dir = tempfile::tempdir().unwrap();
+        let annotations = map(pairs);
+        resolve(&nothing(&annotations, dir.path()))
+    }
+
+    pub fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    }
+
+    pub fn nothing<'a>(annotations: &'a BTreeMap<String, String>, bundle: &'a Path) -> Sources<'a> {
+        Sources { pod: None, container: None, lifecycle: None, annotations, bundle, id: "c1", flags_are_global: false }
+    }
+
+    /// The temporary directory's name taken out of what is said.
+    fn without(dir: &Path, result: Result<Resolved, Invalid>) -> Result<Resolved, Invalid> {
+        let prefix = format!("{}/", dir.display());
+        result.map_err(|invalid| Invalid {
+            problems: invalid.problems.iter().map(|line| line.replace(&prefix, "")).collect(),
+        })
+    }
+
+    pub fn problems(result: Result<Resolved, Invalid>) -> Vec<String> {
+        result.map(|resolved| format!("{:?}", resolved.plan)).expect_err("must be refused").problems
+    }
+}

@@ -896,3 +896,6 @@ fn fits(hook: Hook, draft: &Draft, handler: &Handler, grace: i64, problems: &mut
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;
