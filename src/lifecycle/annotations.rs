@@ -362,6 +362,7 @@ impl Value<'_> {
                 None => (text, Some("")),
             },
         };
+        let port = port.filter(|_| !text.contains('@'));
         let bare_colon = host.contains(':') && !text.starts_with('[');
         let (Some(port), false) = (port, bare_colon || !host.is_empty() && !is_host(host)) else {
             self.invalid("must have a host name or address only, or none, before the port", problems);
@@ -483,4 +484,348 @@ fn base64(text: &str) -> Option<Vec<u8>> {
         }
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::model::{HookLog, OnFailure, SuccessStatus};
+    use crate::lifecycle::source::fixture::{from_annotations, problems};
+
+    fn refused(pairs: &[(&str, &str)]) -> Vec<String> {
+        problems(from_annotations(pairs))
+    }
+
+    fn exec(words: &[&str]) -> Handler {
+        Handler::Exec { command: words.iter().map(|word| word.to_string()).collect() }
+    }
+
+    fn http(scheme: Scheme, host: Option<&str>, port: u16, path: &str) -> Handler {
+        Handler::HttpGet(HttpGet {
+            scheme,
+            host: host.map(str::to_owned),
+            port,
+            path: path.to_owned(),
+            headers: Vec::new(),
+        })
+    }
+
+    fn tcp(host: Option<&str>, port: u16) -> Handler {
+        Handler::TcpSocket { host: host.map(str::to_owned), port }
+    }
+
+    #[test]
+    fn every_kind_of_handler_has_its_key() {
+        for (suffix, value, handler) in [
+            ("", "/bin/drain --wait '2 0' a\\ b", exec(&["/bin/drain", "--wait", "2 0", "a b"])),
+            ("", "echo $HOME *", exec(&["echo", "$HOME", "*"])),
+            (".shell", "echo $HOME | cat", exec(&["/bin/sh", "-c", "echo $HOME | cat"])),
+            (".http", "http://:8080/drain?x=1", http(Scheme::Http, None, 8080, "/drain?x=1")),
+            (".http", "http://example.com", http(Scheme::Http, Some("example.com"), 80, "/")),
+            (".http", "http://example.com?x", http(Scheme::Http, Some("example.com"), 80, "/?x")),
+            (".http", "https://[::1]/x", http(Scheme::Https, Some("::1"), 443, "/x")),
+            (".http", "http:///x", http(Scheme::Http, None, 80, "/x")),
+            (".tcp", ":80", tcp(None, 80)),
+            (".tcp", "[::1]:80", tcp(Some("::1"), 80)),
+            (".tcp", "a.example:65535", tcp(Some("a.example"), 65535)),
+            (".sleep", "5", Handler::Sleep { seconds: 5 }),
+            (".sleep", "0m20.0s", Handler::Sleep { seconds: 20 }),
+        ] {
+            let plan = from_annotations(&[(&format!("bookend/pre-stop{suffix}"), value)]).unwrap().plan;
+            let entry = plan.pre_stop.unwrap();
+            assert_eq!(entry.handler, handler, "{value}");
+            assert_eq!(entry.source, format!("annotation bookend/pre-stop{suffix}"));
+        }
+    }
+
+    #[test]
+    fn every_hook_has_its_key_and_its_policy() {
+        for hook in Hook::ALL {
+            let key = hook_key(hook);
+            let plan = from_annotations(&[
+                (&format!("bookend/{key}.http"), "http://h:1/"),
+                (&format!("bookend/{key}.timeout"), "1m30s"),
+                (&format!("bookend/{key}.retries"), "3"),
+                (&format!("bookend/{key}.retry-delay"), "0.5"),
+                (&format!("bookend/{key}.on-failure"), "ignore"),
+                (&format!("bookend/{key}.success-status"), "2xx-3xx"),
+                ("bookend/hook-logs", "inherit"),
+            ])
+            .unwrap()
+            .plan;
+            let [entry] = plan.entries(hook) else { panic!("{plan:?}") };
+            let policy = &entry.policy;
+            assert_eq!((policy.timeout, policy.retries), (Some(Duration::from_secs(90)), 3));
+            assert_eq!((policy.retry_delay, policy.on_failure), (Duration::from_millis(500), OnFailure::Ignore));
+            assert_eq!((policy.success_status, policy.log), (SuccessStatus::Below400, HookLog::Inherit));
+        }
+        let none = from_annotations(&[("bookend/pre-start", "a"), ("bookend/pre-start.timeout", "0")]).unwrap().plan;
+        assert_eq!(none.pre_start[0].policy.timeout, None);
+    }
+
+    #[test]
+    fn bad_values_name_their_key() {
+        for (key, value, line) in [
+            ("pre-stop", "", "Required value"),
+            ("pre-stop", "  ", "Required value"),
+            ("pre-stop", "# all comment", "Required value"),
+            ("pre-stop", "a 'b", "Invalid value: \"a 'b\": unbalanced quote or backslash"),
+            (
+                "pre-stop.http",
+                "ftp://x/",
+                "Invalid value: \"ftp://x/\": must be a URL that begins with http:// or https://",
+            ),
+            (
+                "pre-stop.http",
+                "http://:web/",
+                "Invalid value: \"http://:web/\": the port must be a number between 1 and 65535, inclusive",
+            ),
+            (
+                "pre-stop.http",
+                "http://:0/",
+                "Invalid value: \"http://:0/\": the port must be a number between 1 and 65535, inclusive",
+            ),
+            (
+                "pre-stop.http",
+                "http://u:p@h/",
+                "Invalid value: \"http://u:p@h/\": must have a host name or address only, or none, before the port",
+            ),
+            (
+                "pre-stop.http",
+                "http://h/\r\nX: y",
+                "Invalid value: \"http://h/\\r\\nX: y\": must not contain blanks, line breaks or control characters",
+            ),
+            ("pre-stop.tcp", "h", "Invalid value: \"h\": the port must be a number between 1 and 65535, inclusive"),
+            ("pre-stop.sleep", "1.5", "Invalid value: 1.5: must be whole seconds, as 5 or 1m30s"),
+            ("pre-stop.sleep", "500ms", "Invalid value: \"500ms\": must be whole seconds, as 5 or 1m30s"),
+            (
+                "pre-stop.sleep",
+                "31",
+                "Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)",
+            ),
+            (
+                "pre-stop.sleep",
+                "-1",
+                "Invalid value: -1: must be non-negative and less than terminationGracePeriodSeconds (30)",
+            ),
+            ("grace-period", "soon", "Invalid value: \"soon\": must be whole seconds or a duration, as 30 or 1m30s"),
+            (
+                "hook-logs",
+                "x",
+                "Unsupported value: \"x\": supported values: \"file\", \"inherit\", \"both\", \"container\", \"none\"",
+            ),
+            ("lifecycle", "base64:*", "Invalid value: not base64 after \"base64:\""),
+            ("lifecycle", "", "Invalid value: must be one JSON object"),
+        ] {
+            assert_eq!(refused(&[(&format!("bookend/{key}"), value)]), [format!("bookend/{key}: {line}")], "{value:?}");
+        }
+        for (key, value, line) in [
+            ("timeout", "-1", "Invalid value: -1: must be greater than or equal to 0"),
+            ("timeout", "soon", "Invalid value: \"soon\": must be seconds or a duration, as 5 or 1m30s"),
+            ("retries", "-1", "Invalid value: -1: must be greater than or equal to 0"),
+            ("retries", "x", "Invalid value: \"x\": must be an integer"),
+            ("retry-delay", "-0.5", "Invalid value: -0.5: must be greater than or equal to 0"),
+            ("on-failure", "x", "Unsupported value: \"x\": supported values: \"fail\", \"ignore\""),
+            ("success-status", "any", "Forbidden: only for httpGet"),
+        ] {
+            let found = refused(&[("bookend/pre-stop", "a"), (&format!("bookend/pre-stop.{key}"), value)]);
+            assert_eq!(found, [format!("bookend/pre-stop.{key}: {line}")]);
+        }
+    }
+
+    #[test]
+    fn v_20_a_stop_signal_is_a_name_and_only_the_images_may_be_a_number() {
+        let signal = |pairs: &[(&str, &str)]| from_annotations(pairs).unwrap().plan.stop_signal.to_string();
+        assert_eq!(signal(&[("bookend/stop-signal", "SIGRTMIN+3")]), "SIGRTMIN+3");
+        assert!(
+            refused(&[("bookend/stop-signal", "15")])[0].starts_with("bookend/stop-signal: Unsupported value: \"15\"")
+        );
+        assert_eq!(signal(&[(IMAGE_STOP_SIGNAL, "3")]), "SIGQUIT");
+        assert_eq!(signal(&[(IMAGE_STOP_SIGNAL, "SIGWINCH")]), "SIGWINCH");
+        assert_eq!(signal(&[(IMAGE_STOP_SIGNAL, "3"), ("bookend/stop-signal", "SIGHUP")]), "SIGHUP");
+        // S-26 is not told of an image's; what cannot be read is, and does no harm.
+        assert!(from_annotations(&[(IMAGE_STOP_SIGNAL, "SIGWINCH")]).unwrap().warnings.is_empty());
+        assert_eq!(from_annotations(&[(IMAGE_STOP_SIGNAL, "x")]).unwrap().warnings.len(), 1);
+    }
+
+    #[test]
+    fn the_grace_period_is_ours_else_the_pods_else_30() {
+        let grace = |pairs: &[(&str, &str)]| from_annotations(pairs).unwrap().plan.grace_seconds;
+        assert_eq!(grace(&[]), 30);
+        assert_eq!(grace(&[(POD_GRACE, "60")]), 60);
+        assert_eq!(grace(&[(POD_GRACE, "60"), ("bookend/grace-period", "5")]), 5);
+        assert_eq!(grace(&[("bookend/grace-period", "1m1.2s")]), 62);
+        assert_eq!(grace(&[(POD_GRACE, "x")]), 30);
+        let negative = from_annotations(&[("bookend/grace-period", "-3")]).unwrap();
+        assert_eq!((negative.plan.grace_seconds, negative.warnings.len()), (1, 1));
+    }
+
+    #[test]
+    fn two_handlers_of_a_hook_are_an_error_that_names_both_keys() {
+        assert_eq!(
+            refused(&[("bookend/pre-stop", "a"), ("bookend/pre-stop.sleep", "1"), ("bookend/pre-stop.tcp", ":1")]),
+            [
+                "bookend/pre-stop.tcp: Forbidden: bookend/pre-stop is given too; a hook has one handler",
+                "bookend/pre-stop.sleep: Forbidden: bookend/pre-stop is given too; a hook has one handler",
+            ]
+        );
+        assert_eq!(
+            refused(&[("bookend/pre-stop", "a"), ("bookend/lifecycle", r#"{"lifecycle":{"preStop":{"sleep":{}}}}"#)]),
+            ["bookend/pre-stop: Forbidden: preStop is given by annotation bookend/lifecycle: lifecycle.preStop too"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_the_nearest_one() {
+        assert_eq!(
+            refused(&[("bookend/prestop", "a")]),
+            ["bookend/prestop: Unknown annotation; did you mean \"bookend/pre-stop\"?"]
+        );
+        assert_eq!(
+            refused(&[("bookend/pre-stop.htpp", "a")]),
+            ["bookend/pre-stop.htpp: Unknown annotation; did you mean \"bookend/pre-stop.http\"?"]
+        );
+        assert_eq!(
+            refused(&[("bookend/banana", "a")]),
+            [
+                "bookend/banana: Unknown annotation; known are pre-start, post-start, pre-stop, post-stop and grace-period, \
+              stop-signal, hook-logs, lifecycle"
+            ]
+        );
+        assert_eq!(refused(&[("bookend/", "a")]).len(), 1);
+        for other in
+            ["bookendx/pre-stop", "notbookend/pre-stop", "bookend", "bookend.io/pre-stop", "x/bookend/pre-stop"]
+        {
+            assert!(!from_annotations(&[(other, "a")]).unwrap().plan.has_hooks(), "{other}");
+        }
+    }
+
+    #[test]
+    fn v_28_a_policy_key_needs_its_hook() {
+        assert_eq!(
+            refused(&[("bookend/pre-stop.timeout", "1"), ("bookend/pre-stop.retries", "1")]),
+            [
+                "bookend/pre-stop.timeout: Invalid value: no such hook is defined",
+                "bookend/pre-stop.retries: Invalid value: no such hook is defined",
+            ]
+        );
+    }
+
+    #[test]
+    fn v_29_a_request_of_post_stop_names_its_host() {
+        assert_eq!(
+            refused(&[("bookend/post-stop.http", "http://:80/")]),
+            ["bookend/post-stop.http: Required value: nothing listens in the container at this stage"]
+        );
+    }
+
+    #[test]
+    fn the_whole_object_is_json_or_base64() {
+        let json = r#"{"lifecycle":{"preStop":{"httpGet":{"port":1,"httpHeaders":[{"name":"X","value":"é"}]}}}}"#;
+        let encoded = "base64:eyJsaWZlY3ljbGUiOnsicHJlU3RvcCI6eyJodHRwR2V0Ijp7InBvcnQiOjEsImh0dHBIZWFkZXJzIjpbeyJuYW1l\n\
+                       IjoiWCIsInZhbHVlIjoiw6kifV19fX19";
+        let plans = [json, encoded].map(|value| from_annotations(&[("bookend/lifecycle", value)]).unwrap().plan);
+        assert_eq!(plans[0], plans[1]);
+        let Handler::HttpGet(get) = &plans[0].pre_stop.as_ref().unwrap().handler else { panic!("no httpGet") };
+        assert_eq!(get.headers, [("X".to_owned(), "é".to_owned())]);
+        assert_eq!(
+            refused(&[("bookend/lifecycle", r#"{"lifecycle":{"prestop":{}}}"#)]),
+            ["lifecycle.prestop: Unknown field; did you mean \"preStop\"?"]
+        );
+        assert_eq!(
+            refused(&[("bookend/lifecycle", "{\"a\": 1,\n \"a\": 2}")]),
+            ["annotation bookend/lifecycle:2:2: duplicate key \"a\", first on line 1"]
+        );
+    }
+
+    #[test]
+    fn s_15_hostile_values_are_refused_and_stay_on_one_line() {
+        let deep = "[".repeat(100_000);
+        let huge = "x".repeat(2 << 20);
+        for value in [
+            "{",
+            "{\"a\":",
+            "\0\u{1}\u{2}",
+            deep.as_str(),
+            huge.as_str(),
+            "a: &a [*a]",
+            "{}\n---\n{}",
+            "[]",
+            "base64:AA=A",
+        ] {
+            let found = refused(&[("bookend/lifecycle", value)]);
+            assert!(found.iter().all(|line| !line.contains('\n') && line.len() < 300), "{found:?}");
+        }
+        assert_eq!(
+            refused(&[("bookend/pre-stop", "a \0b")]),
+            ["bookend/pre-stop[1]: Invalid value: \"\\x00b\": must not contain a NUL byte"]
+        );
+        let key = format!("bookend/{}\n", "y".repeat(5000));
+        let found = refused(&[(&key, "x")]);
+        assert!(found[0].len() < 300 && !found[0].contains('\n'), "{found:?}");
+    }
+
+    #[test]
+    fn a_scoped_key_is_for_the_container_of_that_name_and_wins() {
+        let text = include_str!("../../testdata/annotations/cri.json");
+        let annotations: BTreeMap<String, String> = serde_json::from_str(text).unwrap();
+        let mut pairs: Vec<(&str, &str)> = annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let plan = from_annotations(&pairs).unwrap().plan;
+        assert_eq!((plan.container.as_str(), plan.grace_seconds), ("web", 60));
+        let stop = plan.pre_stop.unwrap();
+        assert_eq!(stop.handler, exec(&["/bin/sh", "-c", "kill -QUIT 1; sleep 1"]));
+        assert_eq!((stop.source.as_str(), stop.policy.log), ("annotation web.bookend/pre-stop.shell", HookLog::Both));
+        pairs.retain(|(key, _)| *key != CRI_NAME);
+        let unnamed = from_annotations(&pairs).unwrap();
+        assert_eq!(unnamed.plan.pre_stop.unwrap().handler, Handler::Sleep { seconds: 5 });
+        assert_eq!(unnamed.warnings.len(), 2);
+    }
+
+    #[test]
+    fn podmans_annotations_give_hooks() {
+        let text = include_str!("../../testdata/annotations/podman.json");
+        let annotations: BTreeMap<String, String> = serde_json::from_str(text).unwrap();
+        let pairs: Vec<(&str, &str)> = annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let plan = from_annotations(&pairs).unwrap().plan;
+        assert_eq!((plan.grace_seconds, plan.stop_signal, plan.container.as_str()), (40, Signal::QUIT, "c1"));
+        assert_eq!(plan.post_start.unwrap().handler, http(Scheme::Http, None, 8080, "/warm"));
+    }
+
+    #[test]
+    fn a_sandbox_has_no_hooks_and_an_images_labels_are_no_source() {
+        let plan =
+            from_annotations(&[(CRI_TYPE, "sandbox"), ("bookend/pre-stop", "a"), ("bookend/x", "y")]).unwrap().plan;
+        assert!(!plan.has_hooks());
+        assert!(!from_annotations(&[("org.opencontainers.image.bookend/pre-stop", "a")]).unwrap().plan.has_hooks());
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        for (text, ms) in [("1h", 3_600_000), ("1m30s", 90_000), ("1.5s", 1500), ("250ms", 250), ("1s1s", 2000)] {
+            assert_eq!(duration(text), Some(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "5", "s", "1", "-1s", "1x", "1.2.3s", "99999999999999999999h", "1 s", "1µ"] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn base64_is_rfc_4648() {
+        for (text, bytes) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmE", "fooba")] {
+            assert_eq!(base64(text).as_deref(), Some(bytes.as_bytes()), "{text}");
+        }
+        for text in ["Z", "Zg===", "Z-g=", "====", "Zg=a"] {
+            assert_eq!(base64(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_value_makes_a_panic() {
+        use proptest::prelude::*;
+        proptest!(ProptestConfig::with_cases(300), |(value in ".{0,40}", index in 0..HANDLERS.len() + POLICIES.len())| {
+            let suffix = HANDLERS.iter().chain(&POLICIES).nth(index).unwrap();
+            let _ = from_annotations(&[(&format!("bookend/pre-stop{suffix}"), &value)]); // either way is right
+            let _ = from_annotations(&[("bookend/lifecycle", &value), ("bookend/grace-period", &value)]); // as above
+        });
+    }
 }

@@ -140,3 +140,54 @@ fn address(host: Option<&str>, port: u16) -> String {
 fn legible(text: &str) -> String {
     if text.chars().any(char::is_control) { quote(text) } else { text.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::source::fixture::from_annotations;
+
+    fn resolved() -> Resolved {
+        from_annotations(&[
+            ("bookend/pre-start", "/bin/migrate"),
+            ("bookend/post-start.http", "http://:8080/warm"),
+            ("bookend/pre-stop.shell", "sleep 1; echo '\u{1b}[31m'"),
+            ("bookend/pre-stop.timeout", "1.5"),
+            ("bookend/post-stop.tcp", "[::1]:9"),
+            ("bookend/stop-signal", "SIGQUIT"),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn the_json_has_kubernetes_words() {
+        let json = json(&resolved());
+        assert_eq!(json["stopSignal"], "SIGQUIT");
+        assert_eq!(json["terminationGracePeriodSeconds"], 30);
+        assert_eq!(json["origin"], "annotations of config.json");
+        assert_eq!(json["hooks"]["preStart"][0]["exec"]["command"], json!(["/bin/migrate"]));
+        assert_eq!(json["hooks"]["preStart"][0]["policy"]["timeoutSeconds"], 60);
+        assert_eq!(json["hooks"]["postStart"]["httpGet"]["scheme"], "HTTP");
+        assert_eq!(json["hooks"]["preStop"]["policy"]["timeoutSeconds"], 1.5);
+        assert_eq!(json["hooks"]["preStop"]["policy"]["successStatus"], "any");
+        assert_eq!(json["warnings"][0].as_str().unwrap().split(':').next(), Some("bookend/post-stop.tcp"));
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_handler_and_no_control_characters() {
+        let text = text(&resolved());
+        for part in [
+            "container:    c1\n",
+            "grace period: 30s\nstop signal:  SIGQUIT\n",
+            "preStart[0]",
+            "exec /bin/migrate ",
+            "httpGet http://:8080/warm ",
+            "exec /bin/sh -c \"sleep 1; echo '\\x1b[31m'\"",
+            "tcpSocket [::1]:9 ",
+            "annotation bookend/post-stop.tcp\n",
+            "\nwarning: bookend/post-stop.tcp: tcpSocket hooks are accepted",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+        assert!(!text.contains('\u{1b}'));
+    }
+}

@@ -376,3 +376,211 @@ pub fn expand(text: &str, env: &[(String, String)]) -> String {
     expanded.push_str(rest);
     expanded
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::lifecycle::model::{Handler, Hook, Plan};
+    use crate::lifecycle::source::fixture::{from_pod, nothing, problems};
+    use crate::lifecycle::source::{Resolved, Sources, resolve};
+
+    const HOOKS_POD: &str = include_str!("../../testdata/hooks-pod.yaml");
+    const DEPLOYMENT: &str = include_str!("../../testdata/pods/deployment.yaml");
+    const CRONJOB: &str = include_str!("../../testdata/pods/cronjob.json");
+    const CONTAINER: &str = include_str!("../../testdata/pods/test-container.yaml");
+
+    fn exec(words: &[&str]) -> Handler {
+        Handler::Exec { command: words.iter().map(|word| word.to_string()).collect() }
+    }
+
+    fn plan(text: &str, container: Option<&str>) -> Plan {
+        from_pod(text, container).unwrap().plan
+    }
+
+    #[test]
+    fn the_tutorials_pod_has_its_two_hooks() {
+        let plan = plan(HOOKS_POD, None);
+        assert_eq!((plan.container.as_str(), plan.grace_seconds), ("hooks-pod", 30));
+        let start = plan.post_start.unwrap();
+        assert_eq!(start.handler, exec(&["/bin/sh", "-c", "echo Hello postStart! > /var/tmp/hello.txt"]));
+        assert!(start.source.ends_with("pod.yaml: spec.containers[0].lifecycle.postStart"), "{}", start.source);
+        assert_eq!(plan.pre_stop.unwrap().handler, exec(&["/bin/sh", "-c", "sleep 10"]));
+    }
+
+    #[test]
+    fn a_workloads_template_gives_its_spec_and_its_annotations() {
+        let plan = plan(DEPLOYMENT, Some("web"));
+        assert_eq!((plan.container.as_str(), plan.grace_seconds), ("web", 45));
+        assert_eq!(plan.stop_signal.to_string(), "SIGQUIT");
+        assert_eq!(plan.pre_start[0].handler, exec(&["/bin/migrate", "--now"]));
+        assert!(plan.pre_start[0].source.ends_with("pod.yaml: annotation bookend/pre-start"));
+        assert_eq!(plan.pre_stop.as_ref().unwrap().policy.timeout.unwrap().as_secs(), 20);
+        let Handler::HttpGet(get) = &plan.post_start.as_ref().unwrap().handler else { panic!("no httpGet") };
+        assert_eq!(get.port, 8080);
+        assert!(plan.post_stop.is_empty());
+        assert_eq!(self::plan(DEPLOYMENT, Some("sidecar")).post_stop[0].handler, exec(&["/bin/collect"]));
+    }
+
+    #[test]
+    fn a_cron_jobs_inner_template_is_found_in_json() {
+        let Resolved { plan, warnings, .. } = from_pod(CRONJOB, None).unwrap();
+        assert_eq!(plan.post_stop[0].handler, exec(&["/bin/sh", "-c", "echo \"$BOOKEND_EXIT_CODE\" > /out"]));
+        assert_eq!(plan.grace_seconds, 0);
+        assert_eq!(warnings, ["terminationGracePeriodSeconds: 0: preStop will be skipped"]);
+    }
+
+    #[test]
+    fn a_list_of_pods_is_looked_through() {
+        let indented = HOOKS_POD.replace('\n', "\n  ");
+        let list = format!("kind: List\nitems:\n- {indented}\n");
+        assert!(plan(&list, None).has_hooks());
+    }
+
+    #[test]
+    fn which_container_is_meant_must_be_clear() {
+        assert_eq!(
+            problems(from_pod(DEPLOYMENT, None)),
+            ["--container: Required value: pod.yaml has the containers \"web\", \"sidecar\""]
+        );
+        assert_eq!(
+            problems(from_pod(DEPLOYMENT, Some("wbe"))),
+            ["--container: Not found: \"wbe\"; pod.yaml has the containers \"web\", \"sidecar\""]
+        );
+        assert_eq!(
+            problems(from_pod(DEPLOYMENT, Some("setup"))),
+            [
+                "--container: Not found: \"setup\" (that one is an init container); pod.yaml has the containers \"web\", \
+              \"sidecar\""
+            ]
+        );
+        let twice = format!("{HOOKS_POD}---\n{HOOKS_POD}");
+        assert_eq!(
+            problems(from_pod(&twice, Some("hooks-pod"))),
+            [
+                "--container: Duplicate value: \"hooks-pod\": pod.yaml has it more than once: \"hooks-pod\", \"hooks-pod\""
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_without_a_pod_says_so() {
+        let bare = "pod.yaml: Invalid value: no Pod and nothing with .spec.template.spec";
+        assert_eq!(problems(from_pod("kind: Service\nspec: {ports: []}", None)), [bare]);
+        assert_eq!(problems(from_pod("", None)), [bare]);
+        assert_eq!(
+            problems(from_pod("lifecycle: {}", None)),
+            [format!("{bare}; for a file of hooks alone use --lifecycle")]
+        );
+        assert_eq!(problems(from_pod("kind: Pod\nspec: {}", None)), ["spec.containers: Required value"]);
+        assert_eq!(
+            problems(from_pod("kind: Pod\nspec: {containers: [{image: x}]}", None)),
+            ["spec.containers[0].name: Required value"]
+        );
+    }
+
+    #[test]
+    fn the_same_hook_by_stanza_and_by_annotation_is_an_error_that_names_both() {
+        let text = HOOKS_POD.replace("  name: hooks-pod\nspec", "  annotations: {bookend/pre-stop.sleep: '5'}\nspec");
+        assert_eq!(
+            problems(from_pod(&text, None)),
+            [
+                "bookend/pre-stop.sleep: Forbidden: preStop is given by pod.yaml: spec.containers[0].lifecycle.preStop too"
+            ]
+        );
+    }
+
+    #[test]
+    fn v_22_a_misspelt_stanza_of_a_container_is_refused() {
+        assert_eq!(
+            problems(from_pod(
+                "kind: Pod\nspec: {terminationGracePeriodSecond: 3, containers: [{name: a, lifecyle: {}}]}",
+                None
+            )),
+            [
+                "spec.containers[0].lifecyle: Unknown field; did you mean \"lifecycle\"?",
+                "spec.terminationGracePeriodSecond: Unknown field; did you mean \"terminationGracePeriodSeconds\"?",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_annotation_that_is_no_string_is_refused() {
+        let text = "kind: Pod\nmetadata: {annotations: {bookend/grace-period: 5}}\nspec: {containers: [{name: a}]}";
+        assert_eq!(
+            problems(from_pod(text, None)),
+            ["bookend/grace-period: Invalid value: 5: must be a string; put it in quotes"]
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none.yaml");
+        let annotations = BTreeMap::new();
+        let sources = Sources { pod: Some(&path), ..nothing(&annotations, dir.path()) };
+        let expected = format!("read {}: No such file or directory (os error 2)", path.display());
+        assert_eq!(problems(resolve(&sources)), [expected]);
+    }
+
+    #[test]
+    fn test_gets_the_container_with_its_variables_expanded() {
+        let container = from_pod(CONTAINER, None).unwrap().pod_container().unwrap().unwrap();
+        let words = |words: &[&str]| Some(words.iter().map(|word| word.to_string()).collect::<Vec<_>>());
+        assert_eq!(container.command, words(&["/bin/app", "--port=8080", "--cost=$(PORT)", "$(MISSING)"]));
+        assert_eq!(container.args, words(&["--url=http://localhost:8080/", "100$"]));
+        assert_eq!(container.working_dir.as_deref(), Some("/srv"));
+        assert_eq!((container.run_as_user, container.run_as_group), (Some(1001), Some(1000)));
+        assert_eq!(container.supplemental_groups, [2000, 3000]);
+        assert!(container.read_only_root_filesystem);
+        assert_eq!(container.env[2], ("EMPTY".to_owned(), String::new()));
+        let plain = from_pod(HOOKS_POD, None).unwrap().pod_container().unwrap().unwrap();
+        assert_eq!((plain.command, plain.args, plain.image.as_deref()), (None, None, Some("nginx")));
+    }
+
+    #[test]
+    fn test_refuses_variables_from_a_cluster_and_run_does_not() {
+        let text = "kind: Pod\nspec: {containers: [{name: a, envFrom: [{secretRef: {name: s}}], \
+                    env: [{name: X, valueFrom: {fieldRef: {}}}, {name: Y, value: 5}]}]}";
+        let resolved = from_pod(text, None).unwrap();
+        assert_eq!(
+            resolved.pod_container().unwrap().unwrap_err().problems,
+            [
+                "spec.containers[0].envFrom: Forbidden: a ConfigMap or Secret cannot be read without a cluster; give the \
+                 variables by env",
+                "spec.containers[0].env[0].valueFrom: Forbidden: \"X\" needs a cluster; give it a literal value",
+                "spec.containers[0].env[1].value: Invalid value: 5: must be a string; put it in quotes",
+            ]
+        );
+    }
+
+    #[test]
+    fn expansion_follows_kubernetes() {
+        let env = [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "$(A)".to_owned())];
+        for (text, expanded) in [
+            ("$(A)$(A)", "11"),
+            ("$$(A)", "$(A)"),
+            ("$$$(A)", "$1"),
+            ("$(B)", "$(A)"),
+            ("$(A", "$(A"),
+            ("$A $", "$A $"),
+            ("$(C) é", "$(C) é"),
+        ] {
+            assert_eq!(expand(text, &env), expanded, "{text}");
+        }
+    }
+
+    #[test]
+    fn problems_keep_their_place_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod.yaml");
+        std::fs::write(&path, HOOKS_POD.replace("preStop:", "prestop:")).unwrap();
+        let annotations = BTreeMap::new();
+        let inspected =
+            crate::lifecycle::source::inspect(&Sources { pod: Some(&path), ..nothing(&annotations, dir.path()) });
+        assert_eq!(inspected.errors[0].at, Some(Mark { line: 13, column: 7 }));
+        assert_eq!(inspected.errors[0].source, path.display().to_string());
+        assert!(inspected.resolved.plan.entries(Hook::PreStop).is_empty());
+    }
+}

@@ -412,3 +412,121 @@ fn edits(a: &str, b: &str) -> usize {
     }
     rows[a.len()][b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Node {
+        parse(text.as_bytes()).unwrap().remove(0)
+    }
+
+    fn error(bytes: &[u8]) -> String {
+        parse(bytes).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn scalars_are_what_kubernetes_takes_them_for() {
+        let number = |text: &str| Value::Number(text.to_owned());
+        let text = |text: &str| Value::Text(text.to_owned());
+        for (yaml, value) in [
+            ("8080", number("8080")),
+            ("-1.5", number("-1.5")),
+            ("0x1f", number("0x1f")),
+            ("'8080'", text("8080")),
+            ("!!str 8080", text("8080")),
+            ("1.2.3", text("1.2.3")),
+            ("yes", Value::Bool("yes".to_owned())),
+            ("\"yes\"", text("yes")),
+            ("|\n  a\n  b\n", text("a\nb\n")),
+            (r#""\u00e9\ud83d\ude00\/""#, text("é😀/")),
+        ] {
+            assert_eq!(one(yaml).value, value, "{yaml}");
+        }
+        assert_eq!(parse(b"~\n---\nnull\n").unwrap(), []);
+    }
+
+    #[test]
+    fn every_value_and_key_has_its_place() {
+        let root = one("a:\n  bc: [1,\n    two]\n");
+        let Value::Map(fields) = &root.value else { panic!("no map") };
+        assert_eq!(fields[0].1, Mark { line: 1, column: 1 });
+        let list = fields[0].2.get("bc").unwrap();
+        assert_eq!(list.at, Mark { line: 2, column: 7 });
+        assert_eq!(list.list().unwrap()[1].at, Mark { line: 3, column: 5 });
+    }
+
+    #[test]
+    fn aliases_and_merges_are_resolved() {
+        let root = one("base: &b {x: 1, y: 2}\nown: {<<: *b, x: 3}\nsame: *b\n");
+        let own = root.get("own").unwrap();
+        assert_eq!(own.get("x").unwrap().value, Value::Number("3".to_owned()));
+        assert_eq!(own.get("y").unwrap().value, Value::Number("2".to_owned()));
+        assert_eq!(root.get("same").unwrap().value, root.get("base").unwrap().value);
+    }
+
+    #[test]
+    fn s_15_what_is_hostile_is_an_error_with_a_place() {
+        let bomb = include_bytes!("../../testdata/pods/bomb.yaml");
+        assert!(error(bomb).contains("aliases expand to too many values"), "{}", error(bomb));
+        assert_eq!(error(b"a: x\nb: y\0\nc: z"), "2:5: control character 0x00");
+        assert_eq!(error(b"a: \xff\xfe"), "1:4: not UTF-8 text");
+        assert_eq!(error(&vec![b' '; MAX_BYTES + 1]), "1:1: larger than 1 MiB");
+        assert!(error("[".repeat(5000).as_bytes()).contains("1:"));
+        assert!(error(format!("{}1{}", "[".repeat(150), "]".repeat(150)).as_bytes()).contains("nested more than"));
+        assert!(error(b"a: &a [*a]").contains("1:8: "), "{}", error(b"a: &a [*a]"));
+        assert!(error(b"a: *nothing").starts_with("1:4: "));
+        assert!(error(b"{a: 1").starts_with("1:"));
+        assert!(error(b"a: 'open\n").starts_with("1:") || error(b"a: 'open\n").starts_with("2:"));
+        assert_eq!(error(b"[1, 2]: x"), "1:1: a key must be a word");
+        assert_eq!(error(b"a: !evil x"), "1:10: unsupported tag \"!evil\"");
+        let many = format!("[{}]", "1,".repeat(200_000));
+        assert!(error(many.as_bytes()).contains("more than 100000 values"));
+        // Nesting that only aliases make.
+        let mut chain = String::from("a0: &a0 [x]\n");
+        for n in 1..200 {
+            chain.push_str(&format!("a{n}: &a{n} [*a{}]\n", n - 1));
+        }
+        assert!(error(chain.as_bytes()).contains("nested more than"));
+    }
+
+    #[test]
+    fn no_bytes_make_the_parser_panic() {
+        use proptest::prelude::*;
+        proptest!(ProptestConfig::with_cases(2000), |(text in "[\\[\\]{}:,&*!|>'\"%@\\-?#\\sa<0~\\\\]{0,60}")| {
+            let _ = parse(text.as_bytes()); // either way is right, as long as it comes back
+        });
+    }
+
+    #[test]
+    fn a_quoted_text_is_one_short_line() {
+        assert_eq!(quote("a\"b\\\n\r\t\0\u{1b}\u{202e}"), r#""a\"b\\\n\r\t\x00\x1b\u202e""#);
+        assert!(quote(&"x".repeat(100_000)).len() < 100);
+    }
+
+    #[test]
+    fn the_nearest_word_is_few_letters_away() {
+        let words = ["preStop", "postStart", "stopSignal"];
+        for (word, near) in [
+            ("prestop", Some("preStop")),
+            ("pre-stop", Some("preStop")),
+            ("preSotp", Some("preStop")),
+            ("postStrat", Some("postStart")),
+            ("banana", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, words), near, "{word}");
+        }
+        assert_eq!(nearest(&"x".repeat(100_000), words), None);
+    }
+
+    #[test]
+    fn integers_are_those_that_fit() {
+        assert_eq!(integer("-5"), Some(-5));
+        assert_eq!(integer("0x10"), Some(16));
+        assert_eq!(integer("9223372036854775807"), Some(i64::MAX));
+        for text in ["9223372036854775808", "1.0", "1e3", "", "-", "+", "--1", "5 ", "é", "0xé"] {
+            assert_eq!(integer(text), None, "{text}");
+        }
+    }
+}
