@@ -2,11 +2,18 @@
 //!
 //! Nothing in here starts a process or knows a descriptor: `step` knows nothing of the world.
 
+pub mod annotations;
+pub mod describe;
+pub mod file;
 pub mod journal;
 pub mod life;
 pub mod model;
 pub mod notice;
 pub mod outcome;
+pub mod pod;
 pub mod signal;
+pub mod source;
 pub mod step;
 pub mod time;
+pub mod tree;
+pub mod validate;

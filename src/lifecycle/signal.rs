@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::tree::nearest;
+
 /// A Linux signal, 1..=64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -23,7 +25,7 @@ impl Signal {
 
     /// The signal of a full Kubernetes name such as `SIGTERM` or `SIGRTMIN+3`.
     pub fn from_name(name: &str) -> Option<Signal> {
-        (1..=64).map(Signal).find(|signal| signal.to_string() == name)
+        (1..=64).map(Signal).find(|signal| signal.to_string() == name).filter(|_| name.starts_with("SIG"))
     }
 
     /// What `kill ID SIGNAL` accepts: a number, or a name with or without `SIG`, in any case, as runc does.
@@ -33,6 +35,13 @@ impl Signal {
         }
         let upper = word.to_ascii_uppercase();
         Signal::from_name(&upper).or_else(|| Signal::from_name(&format!("SIG{upper}")))
+    }
+
+    /// The signal that was probably meant by a word that is no name: `TERM`, `sigterm`, `15`, `SIGTREM` (V-20).
+    pub fn nearest(word: &str) -> Option<Signal> {
+        let names = Signal::names();
+        let near = || nearest(word, names.iter().map(String::as_str)).and_then(Signal::from_name);
+        Signal::parse(word).filter(|signal| signal.to_string().starts_with("SIG")).or_else(near)
     }
 
     pub fn number(self) -> i32 {
@@ -97,5 +106,64 @@ impl fmt::Display for Signal {
             64 => f.write_str("SIGRTMAX"),
             n => write!(f, "{n}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_25_real_time_signals_have_kubernetes_numbers() {
+        let expected = [
+            ("SIGRTMIN", 34),
+            ("SIGRTMIN+1", 35),
+            ("SIGRTMIN+15", 49),
+            ("SIGRTMAX-14", 50),
+            ("SIGRTMAX-1", 63),
+            ("SIGRTMAX", 64),
+        ];
+        for (name, number) in expected {
+            assert_eq!(Signal::from_name(name).map(Signal::number), Some(number), "{name}");
+            assert_eq!(Signal::from_number(number).unwrap().to_string(), name);
+        }
+        assert_eq!(Signal::from_name("SIGRTMIN+16"), None);
+        assert_eq!(Signal::from_name("SIGRTMAX-15"), None);
+    }
+
+    #[test]
+    fn every_name_of_the_list_is_a_signal_and_the_list_is_sorted() {
+        let names = Signal::names();
+        assert_eq!(names.len(), 62);
+        assert!(names.is_sorted());
+        for name in &names {
+            assert_eq!(Signal::from_name(name).unwrap().to_string(), *name);
+        }
+    }
+
+    #[test]
+    fn kill_takes_numbers_and_names_in_any_spelling() {
+        for word in ["15", "TERM", "term", "SIGTERM", "sigterm"] {
+            assert_eq!(Signal::parse(word), Some(Signal::TERM), "{word}");
+        }
+        for word in ["", "0", "65", "-1", "FOO", "SIG", "15 "] {
+            assert_eq!(Signal::parse(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn v_20_a_wrong_name_has_a_nearest_one() {
+        for (word, name) in [
+            ("TERM", "SIGTERM"),
+            ("15", "SIGTERM"),
+            ("sigquit", "SIGQUIT"),
+            ("SIGTREM", "SIGTERM"),
+            ("SIGHUPP", "SIGHUP"),
+            ("RTMIN+3", "SIGRTMIN+3"),
+        ] {
+            assert_eq!(Signal::nearest(word).map(|signal| signal.to_string()).as_deref(), Some(name), "{word}");
+        }
+        assert_eq!(Signal::nearest("banana"), None);
+        assert_eq!(Signal::nearest("32"), None);
     }
 }
