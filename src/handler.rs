@@ -1,2 +1,4 @@
 //! Handlers: exec, httpGet, tcpSocket. Each attempt is a child process of its own (`bookend handle`), which reports how it
 //! ended; sleep needs none and lives in the supervisor's loop.
+
+pub mod log;

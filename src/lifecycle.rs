@@ -7,5 +7,8 @@ pub mod model;
 pub mod notice;
 pub mod outcome;
 pub mod signal;
+pub mod status;
 pub mod step;
 pub mod time;
+pub mod timeline;
+pub mod wall;
