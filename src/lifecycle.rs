@@ -3,6 +3,7 @@
 //! Nothing in here starts a process or knows a descriptor: `step` knows nothing of the world.
 
 pub mod journal;
+pub mod message;
 pub mod model;
 pub mod notice;
 pub mod outcome;

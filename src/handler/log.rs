@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::lifecycle::message::Stderr;
 use crate::lifecycle::model::{Hook, HookLog as Policy};
 use crate::lifecycle::wall;
 use crate::linux::clock;
@@ -528,6 +529,24 @@ impl Mirror {
     }
 }
 
+/// The last `most` lines of stderr in a log, escaped as `last_line` is, for the message of interface.md section 7.
+pub fn last_stderr_lines(log: &Path, most: usize) -> io::Result<Stderr> {
+    let file = crate::lifecycle::journal::open_regular(log)?;
+    let mut input = BufReader::new(file.take(2 * MAX_CONTAINER));
+    let (mut line, mut lines, mut total) = (Vec::new(), VecDeque::new(), 0);
+    while input.read_until(b'\n', &mut line)? > 0 {
+        if let Some(text) = line.get(wall::RFC3339_LEN..).and_then(|rest| rest.strip_prefix(b" stderr ")) {
+            total += 1;
+            lines.push_back(escape(text));
+            if lines.len() > most {
+                lines.pop_front();
+            }
+        }
+        line.clear();
+    }
+    Ok(Stderr { lines: lines.into(), total })
+}
+
 /// Copies a finished log to `DIR/ID/` (`--hook-log-dir`), making the directories (0700) where they are missing.
 pub fn keep_copy(log: &Path, dir: &Path, id: &str) -> io::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
@@ -808,6 +827,16 @@ mod tests {
             assert_eq!(lines(&log.finish().path.unwrap()), ["stdout here"]);
         }
         assert!(!target.exists());
+    }
+
+    #[test]
+    fn the_end_of_stderr_is_found_in_a_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = log(dir.path(), Policy::File);
+        log.write(Stream::Stderr, b"one\ntwo\nthree\x07\n");
+        log.write(Stream::Stdout, b"not this\n");
+        let stderr = last_stderr_lines(&log.finish().path.unwrap(), 2).unwrap();
+        assert_eq!(stderr, Stderr { lines: vec!["two".into(), "three\\u{7}".into()], total: 3 });
     }
 
     #[test]

@@ -261,7 +261,7 @@ fn every_life_of_the_gallery_is_drawn_as_it_was_when_somebody_looked_at_it() {
 #[test]
 fn pictures_fit_the_width_where_their_words_do() {
     for (name, script) in gallery() {
-        for width in [100, 120, 200] {
+        for width in [110, 120, 200] {
             for line in text(&script.0, width, false, None).lines() {
                 assert!(line.chars().count() <= width, "{name}: {line}");
             }
