@@ -3,5 +3,6 @@
 
 mod address;
 mod http;
+pub mod log;
 pub mod probe;
 mod url;

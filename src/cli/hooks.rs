@@ -1,0 +1,112 @@
+//! `bookend hooks ID`: a table of the container's hooks.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lifecycle::status::{HookStatus, Status};
+use crate::lifecycle::timeline::seconds;
+use crate::lifecycle::wall::parse_rfc3339;
+
+const TITLES: [&str; 8] = ["HOOK", "HANDLER", "STATE", "STARTED", "TOOK", "ATTEMPTS", "EXIT CODE", "REASON"];
+
+/// The table, a row a handler; `wall` is the present wall time, up to which a running hook has taken.
+pub fn render(status: &Status, wall: Duration) -> String {
+    let mut rows = vec![TITLES.map(str::to_owned)];
+    for (hook, entry, state) in status.entries() {
+        let list = hook.is_list() && status.entry(hook, 1).is_some();
+        let name = if list { format!("{hook}[{entry}]") } else { hook.name().to_owned() };
+        rows.push([
+            name,
+            state.handler.clone(),
+            state.state.name().to_owned(),
+            // To the second: who needs more asks for JSON.
+            state.started_at.as_deref().and_then(|time| time.get(..19)).map_or_else(dash, |time| format!("{time}Z")),
+            took(state, wall).map_or_else(dash, seconds),
+            state.attempts.to_string(),
+            state.exit_code.map_or_else(dash, |code| code.to_string()),
+            state.reason.as_deref().filter(|reason| !reason.is_empty()).map_or_else(dash, printable),
+        ]);
+    }
+    table(&rows)
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+/// From the first attempt's start to the last one's end.
+fn took(state: &HookStatus, wall: Duration) -> Option<Duration> {
+    let started = parse_rfc3339(state.started_at.as_deref()?)?;
+    let end = state.finished_at.as_deref().and_then(parse_rfc3339).unwrap_or(wall);
+    Some(end.saturating_sub(started))
+}
+
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text += cells.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// What `--format json` prints: `phase`, `hooks` (L-08) and `exit`, as in the state.
+pub fn json(status: &Status) -> Value {
+    let mut value = serde_json::json!({ "phase": status.phase, "hooks": status.hooks });
+    if let Some(exit) = &status.exit {
+        value["exit"] = serde_json::json!(exit);
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        serde_json::from_value(serde_json::json!({
+            "phase": "Stopping",
+            "hooks": {
+                "preStart": [
+                    { "state": "Succeeded", "handler": "exec", "attempts": 2, "exitCode": 0,
+                      "startedAt": "2026-01-01T00:00:00.250000000Z", "finishedAt": "2026-01-01T00:00:01.500000000Z" },
+                    { "state": "Failed", "handler": "exec", "attempts": 1, "exitCode": 3, "reason": "exit code 3",
+                      "startedAt": "2026-01-01T00:00:01.500000000Z", "finishedAt": "2026-01-01T00:00:01.600000000Z",
+                      "error": "command '/bin/x' exited with 3: secret" },
+                ],
+                "preStop": { "state": "Running", "handler": "httpGet", "attempts": 1, "startedAt": "2026-01-01T00:00:10.000000000Z" },
+                "postStop": [{ "state": "Pending", "handler": "sleep", "attempts": 0 }],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_handler() {
+        let now = parse_rfc3339("2026-01-01T00:00:22.000000000Z").unwrap();
+        let expected = "\
+HOOK         HANDLER  STATE      STARTED               TOOK   ATTEMPTS  EXIT CODE  REASON
+preStart[0]  exec     Succeeded  2026-01-01T00:00:00Z  1.25s  2         0          -
+preStart[1]  exec     Failed     2026-01-01T00:00:01Z  0.10s  1         3          exit code 3
+preStop      httpGet  Running    2026-01-01T00:00:10Z  12.0s  1         -          -
+postStop     sleep    Pending    -                     -      0         -          -
+";
+        assert_eq!(render(&status(), now), expected);
+    }
+
+    #[test]
+    fn the_json_is_that_of_the_state() {
+        let json = json(&status());
+        assert_eq!(json["phase"], "Stopping");
+        assert_eq!(json["hooks"]["preStart"][1]["exitCode"], 3);
+        assert_eq!(json.as_object().unwrap().len(), 2);
+    }
+}
