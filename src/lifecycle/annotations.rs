@@ -20,6 +20,8 @@ pub const PREFIX: &str = "bookend";
 const CRI_NAME: &str = "io.kubernetes.cri.container-name";
 const KUBERNETES_NAME: &str = "io.kubernetes.container.name";
 const CRI_TYPE: &str = "io.kubernetes.cri.container-type";
+/// What CRI-O writes in its place.
+const CRIO_TYPE: &str = "io.kubernetes.cri-o.ContainerType";
 const POD_GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 const IMAGE_STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
 
@@ -39,7 +41,7 @@ pub fn container_name(annotations: &BTreeMap<String, String>) -> Option<&str> {
 
 /// Whether this is a Pod's sandbox, which never has hooks.
 pub fn is_sandbox(annotations: &BTreeMap<String, String>) -> bool {
-    annotations.get(CRI_TYPE).is_some_and(|kind| kind == "sandbox")
+    [CRI_TYPE, CRIO_TYPE].iter().any(|key| annotations.get(*key).is_some_and(|kind| kind == "sandbox"))
 }
 
 /// The grace period that the kubelet writes on each container. One that cannot be read is not the user's mistake.
@@ -793,9 +795,10 @@ mod tests {
 
     #[test]
     fn a_sandbox_has_no_hooks_and_an_images_labels_are_no_source() {
-        let plan =
-            from_annotations(&[(CRI_TYPE, "sandbox"), ("bookend/pre-stop", "a"), ("bookend/x", "y")]).unwrap().plan;
-        assert!(!plan.has_hooks());
+        for kind in [CRI_TYPE, CRIO_TYPE] {
+            let annotations = [(kind, "sandbox"), ("bookend/pre-stop", "a"), ("bookend/x", "y")];
+            assert!(!from_annotations(&annotations).unwrap().plan.has_hooks());
+        }
         assert!(!from_annotations(&[("org.opencontainers.image.bookend/pre-stop", "a")]).unwrap().plan.has_hooks());
     }
 

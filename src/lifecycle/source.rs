@@ -94,6 +94,10 @@ pub fn inspect(sources: &Sources) -> Inspected {
         return finish(plan, "none: a Pod's sandbox has no hooks".to_owned(), None, problems);
     }
 
+    if sources.pod == Some(Path::new("-")) && sources.lifecycle == sources.pod {
+        problems.error(None, "--lifecycle", "Forbidden: standard input is read by --pod already");
+        return finish(Plan::empty(sources.id), "none".to_owned(), None, problems);
+    }
     let pod = sources.pod.and_then(|path| {
         let mut found = Problems::of(file::label(path));
         let pod = pod::find(path, sources.container, &mut found);
@@ -385,6 +389,14 @@ mod tests {
             problems(resolve(&nothing(&BTreeMap::new(), dir.path()))),
             ["lifecycle.json: Forbidden: lifecycle.yaml is there too; keep one of them"]
         );
+    }
+
+    #[test]
+    fn standard_input_is_read_for_one_source_only() {
+        let (dir, none) = (bundle(&[]), BTreeMap::new());
+        let input = Some(Path::new("-"));
+        let found = problems(resolve(&Sources { pod: input, lifecycle: input, ..nothing(&none, dir.path()) }));
+        assert_eq!(found, ["--lifecycle: Forbidden: standard input is read by --pod already"]);
     }
 
     #[test]

@@ -198,8 +198,12 @@ impl Builder {
                 }
                 self.complete(node, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => self.begin(at, anchor, Content::List(Vec::new())),
-            Event::MappingStart(_, anchor, _) => {
+            Event::SequenceStart(_, anchor, tag) => {
+                plain(tag.as_deref(), "seq").map_err(|text| ParseError { at, text })?;
+                self.begin(at, anchor, Content::List(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                plain(tag.as_deref(), "map").map_err(|text| ParseError { at, text })?;
                 self.begin(at, anchor, Content::Map { fields: Vec::new(), index: HashMap::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
@@ -320,6 +324,16 @@ fn merged(fields: Vec<(String, Mark, Node)>) -> Result<Vec<(String, Mark, Node)>
         }
     }
     Ok(own)
+}
+
+/// A list or map may say what it is, and be nothing else.
+fn plain(tag: Option<&Tag>, kind: &str) -> Result<(), String> {
+    match tag {
+        Some(tag) if tag.core_suffix() != Some(kind) && tag.original() != "!" => {
+            Err(format!("unsupported tag {}", quote(&tag.original())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a scalar is. Plain words are resolved as Kubernetes' YAML does (`yes` and `on` are booleans there).
@@ -480,6 +494,8 @@ mod tests {
         assert!(error(b"a: 'open\n").starts_with("1:") || error(b"a: 'open\n").starts_with("2:"));
         assert_eq!(error(b"[1, 2]: x"), "1:1: a key must be a word");
         assert_eq!(error(b"a: !evil x"), "1:10: unsupported tag \"!evil\"");
+        assert!(error(b"a: !!set {x, y}").contains("unsupported tag"));
+        assert!(parse(b"a: !!map {x: !!seq []}").is_ok());
         let many = format!("[{}]", "1,".repeat(200_000));
         assert!(error(many.as_bytes()).contains("more than 100000 values"));
         // Nesting that only aliases make.
