@@ -258,6 +258,7 @@ on_each_version!(r_12_sub_cgroups_five_deep_are_killed_and_removed, |name: &str|
     assert!(cgroup.pids().unwrap().len() >= shells.len());
     let start = Instant::now();
     cgroup.kill().unwrap();
+    println!("killed after {:?}", start.elapsed());
     cgroup.delete().unwrap();
     println!("gone after {:?}", start.elapsed());
     assert!(shells.iter_mut().all(|shell| shell.signal() == Some(9)));
