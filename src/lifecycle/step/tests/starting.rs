@@ -224,7 +224,7 @@ fn a_failed_execve_wins_over_a_stop_that_waits_for_it() {
 }
 
 #[test]
-fn p_14_x_03_a_timed_out_post_start_fails_the_start() {
+fn x_03_t_02_a_timed_out_post_start_fails_the_start() {
     let mut c = Sim::executed(plan().with(PostStart));
     c.forget().at(20.0).times_out(PostStart, 20).exit(0);
     let notice = c.notice("FailedPostStartHook");
