@@ -3,7 +3,7 @@
 use super::model::Plan;
 use super::outcome::Exit;
 use super::signal::Signal;
-use super::step::{RequestId, StopRequest};
+use super::step::{FLOOR, RequestId};
 use super::time::Instant;
 
 /// The state of `step`: the phase with what belongs to it alone, and what outlives a phase.
@@ -15,7 +15,9 @@ pub struct Life {
     pub executed: bool,
     /// The first thing that asked for the end, `kill` and `delete` included (O-04).
     pub asked: Option<Asked>,
-    pub asked_while_executing: Option<StopRequest>,
+    /// A stop that came in `Executing`.
+    pub awaited_stop: Option<AwaitedStop>,
+    /// O-07: the one signal that postStop ignores has come.
     pub asked_in_post_stop: bool,
     /// when a preStart that was asked to end is killed.
     pub pre_start_ends_by: Option<Instant>,
@@ -66,19 +68,36 @@ pub enum Course {
 }
 
 impl Course {
-    /// The entry and the attempt that this is about.
-    pub fn position(&self) -> (usize, u32) {
+    /// The entry that this is about.
+    pub fn entry(&self) -> usize {
         match *self {
-            Course::Trying { entry, attempt, .. } => (entry, attempt),
-            Course::Pausing { entry, attempt, .. } => (entry, attempt - 1),
-            Course::Pending | Course::Over => (0, 1),
+            Course::Trying { entry, .. } | Course::Pausing { entry, .. } => entry,
+            Course::Pending | Course::Over => 0,
         }
     }
 
+    /// The attempt that runs; None between two attempts, before the first, and after the last.
+    pub fn attempt(&self) -> Option<u32> {
+        match *self {
+            Course::Trying { attempt, .. } => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// Whether the hook was begun and has not ended.
     pub fn is_open(&self) -> bool {
         matches!(self, Course::Trying { .. } | Course::Pausing { .. })
     }
 
+    /// When the next attempt is due.
+    pub fn due(&self) -> Option<Instant> {
+        match *self {
+            Course::Pausing { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// How long the attempt that runs has taken so far.
     pub fn elapsed_ms(&self, now: Instant) -> Option<u64> {
         match *self {
             Course::Trying { since, .. } => u64::try_from((now - since).as_millis()).ok(),
@@ -94,17 +113,9 @@ pub struct Stopping {
     pub budget_end: Instant,
     /// The stop signal goes to every process (`kill --all`).
     pub all: bool,
+    /// S-19: a SIGINT was among the requests; the next one kills.
+    pub sigint_seen: bool,
     pub stage: Stage,
-}
-
-impl Stopping {
-    /// How far preStop is, for who cuts it off.
-    pub fn pre_stop_course(&self) -> Course {
-        match &self.stage {
-            Stage::PreStop(course) | Stage::KilledIn(course) => course.clone(),
-            _ => Course::Over,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -116,12 +127,37 @@ pub enum Stage {
         /// S-09: a preStop exec whose wait has ended goes on until the container's end.
         pre_stop_runs_on: bool,
     },
-    /// SIGKILL was sent at the end of the sequence.
+    /// SIGKILL was sent after the stop signal, or as the stop signal.
     Killed {
         pre_stop_runs_on: bool,
     },
-    /// SIGKILL cut the sequence off (S-04), with preStop so far.
+    /// SIGKILL came before the stop signal (S-04), with preStop so far.
     KilledIn(Course),
+}
+
+impl Stage {
+    /// What SIGKILL makes of it.
+    pub fn killed(self) -> Stage {
+        match self {
+            Stage::PreStop(course) => Stage::KilledIn(course),
+            Stage::Signalled { pre_stop_runs_on, .. } => Stage::Killed { pre_stop_runs_on },
+            killed => killed,
+        }
+    }
+}
+
+/// A stop that waits for init's answer to `Execute`: only with it is known whether there is anything to stop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AwaitedStop {
+    pub asked_at: Instant,
+    pub stopping: Stopping,
+}
+
+impl AwaitedStop {
+    /// When init is killed if it has not answered.
+    pub fn gives_up_at(&self) -> Instant {
+        self.stopping.budget_end.max(self.asked_at + FLOOR)
+    }
 }
 
 /// Whether the container was started before it was given up: postStop runs only then (O-02).
@@ -152,7 +188,7 @@ impl Life {
             post_start: Course::Pending,
             executed: false,
             asked: None,
-            asked_while_executing: None,
+            awaited_stop: None,
             asked_in_post_stop: false,
             pre_start_ends_by: None,
             fault: None,
@@ -181,30 +217,41 @@ impl Life {
         }
     }
 
+    /// The OCI `status` (lifecycle.md section 1): hooks hold `running` back. (A frozen container's is the caller's to know.)
+    pub fn oci_status(&self) -> &'static str {
+        match &self.phase {
+            Phase::Created | Phase::PreStart(_) | Phase::Executing | Phase::Starting | Phase::Doomed(_) => "created",
+            // Who waits for `Running` waits still: postStart never succeeded.
+            Phase::Stopping(_) if self.start.is_some() => "created",
+            Phase::Running | Phase::Stopping(_) => "running",
+            Phase::PostStop(_) | Phase::Stopped => "stopped",
+        }
+    }
+
     /// When `step` wants a `Tick`; None while there is nothing to wait for but events.
     pub fn deadline(&self) -> Option<Instant> {
-        let pause = |course: &Course| match course {
-            Course::Pausing { until, .. } => Some(*until),
-            _ => None,
-        };
         let phase = match &self.phase {
-            Phase::PreStart(course) => self.pre_start_ends_by.or_else(|| pause(course)),
+            Phase::PreStart(course) => self.pre_start_ends_by.or(course.due()),
+            Phase::Executing => self.awaited_stop.as_ref().map(AwaitedStop::gives_up_at),
             Phase::Stopping(stopping) => match &stopping.stage {
-                Stage::PreStop(course) => {
-                    Some(pause(course).map_or(stopping.budget_end, |until| until.min(stopping.budget_end)))
-                }
+                Stage::PreStop(course) => Some(course.due().unwrap_or(stopping.budget_end).min(stopping.budget_end)),
                 Stage::Signalled { kill_at, .. } => Some(*kill_at),
                 Stage::Killed { .. } | Stage::KilledIn(_) => None,
             },
-            Phase::PostStop(course) => pause(course),
+            Phase::PostStop(course) => course.due(),
             _ => None,
         };
-        let post_start = match (&self.phase, &self.post_start) {
-            (Phase::Stopping(stopping), Course::Trying { .. }) => Some(stopping.budget_end),
-            (Phase::Starting, course) => pause(course),
+        [phase, self.post_start_deadline()].into_iter().flatten().min()
+    }
+
+    /// The next attempt of postStart, or the end of its wait once a stop was asked for (P-11).
+    pub fn post_start_deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Starting => self.post_start.due(),
+            Phase::Stopping(Stopping { stage: Stage::KilledIn(_), .. }) => None, // it ends with the ENTRYPOINT
+            Phase::Stopping(stopping) => self.post_start.attempt().map(|_| stopping.budget_end),
             _ => None,
-        };
-        [phase, post_start].into_iter().flatten().min()
+        }
     }
 
     /// The exit code for who cannot see the ENTRYPOINT's own: `run`, `test`, `wait`.
@@ -230,6 +277,7 @@ impl Life {
             Some(Fault::PostStartHook(_)) => "PostStartHookError",
             Some(Fault::StartError { .. }) => "StartError",
             None if exit.oom => "OOMKilled",
+            None if !self.executed && self.asked.is_some() => "Error", // R-07, S-16
             None => match exit.code {
                 Some(0) => "Completed",
                 Some(_) => "Error",
