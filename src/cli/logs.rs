@@ -1,9 +1,12 @@
 //! `bookend logs ID`: the kept output of hooks.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use crate::handler::log::parse_file_name;
 use crate::lifecycle::journal::open_regular;
@@ -40,9 +43,8 @@ pub fn select(hooks: &Path, hook: Option<Hook>, attempt: Option<u32>) -> Result<
 pub fn print(files: &[LogFile], out: &mut impl Write) -> Result<()> {
     for (at, file) in files.iter().enumerate() {
         if files.len() > 1 {
-            let entry = file.entry.map(|entry| format!("[{entry}]")).unwrap_or_default();
             let blank = if at > 0 { "\n" } else { "" };
-            writeln!(out, "{blank}==> {}{entry} attempt {} <==", file.hook, file.attempt)?;
+            writeln!(out, "{blank}{}", header(file))?;
         }
         let mut log = open_regular(&file.path).with_context(|| format!("read {}", file.path.display()))?;
         io::copy(&mut log, out).with_context(|| format!("print {}", file.path.display()))?;
@@ -50,9 +52,100 @@ pub fn print(files: &[LogFile], out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+/// Prints what the logs of a living container hold and what comes, until `done` says that no more will (`-f`). `done` is
+/// asked again whenever the status or a log changes, or the state directory `dir` goes away.
+///
+/// What is written to a log after its hook's end replaces nothing, so each file is read on from where it was left.
+pub fn follow(
+    dir: &Path,
+    hook: Option<Hook>,
+    attempt: Option<u32>,
+    out: &mut impl Write,
+    mut done: impl FnMut() -> bool,
+) -> Result<()> {
+    let hooks = dir.join("hooks");
+    let watch = inotify::init(CreateFlags::CLOEXEC).context("watch for changes")?;
+    let changes = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF;
+    inotify::add_watch(&watch, dir, changes).with_context(|| format!("watch {}", dir.display()))?;
+    let mut open: Vec<(LogFile, File)> = Vec::new();
+    let mut shown: Option<usize> = None;
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    loop {
+        // The directory may be made at any time, and watching it twice is once.
+        let _ = inotify::add_watch(&watch, &hooks, changes);
+        // Asked before the files are read, so that nothing that came before the end is missed.
+        let end = done();
+        for log in select(&hooks, hook, attempt)? {
+            if !open.iter().any(|(known, _)| *known == log) {
+                match open_regular(&log.path) {
+                    // It moved to the history, or made room, in this moment.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    file => open.push((log.clone(), file.with_context(|| format!("read {}", log.path.display()))?)),
+                }
+            }
+        }
+        for (at, (log, file)) in open.iter_mut().enumerate() {
+            let mut fresh = Vec::new();
+            file.read_to_end(&mut fresh).with_context(|| format!("read {}", log.path.display()))?;
+            if !fresh.is_empty() && shown != Some(at) && shown.replace(at).is_some() {
+                writeln!(out)?;
+                writeln!(out, "{}", header(log))?;
+            }
+            out.write_all(&fresh)?;
+        }
+        out.flush()?;
+        if end {
+            return Ok(());
+        }
+        if let Err(error) = events.next()
+            && error != rustix::io::Errno::INTR
+        {
+            return Err(error).context("watch for changes");
+        }
+    }
+}
+
+fn header(log: &LogFile) -> String {
+    let entry = log.entry.map(|entry| format!("[{entry}]")).unwrap_or_default();
+    format!("==> {}{entry} attempt {} <==", log.hook, log.attempt)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_living_containers_logs_are_followed_to_their_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let hooks = dir.path().join("hooks");
+        let (mut printed, mut turn) = (Vec::new(), 0);
+        let log = |name: &str, text: &str| {
+            std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(hooks.join(name))
+                .unwrap()
+                .write_all(text.as_bytes())
+                .unwrap();
+        };
+        // Each turn changes something before it says that it goes on, so that `follow` has something to wait for.
+        follow(dir.path(), None, None, &mut printed, || {
+            match turn {
+                0 => std::fs::create_dir(&hooks).unwrap(),
+                1 => log("preStop-1.log", "one\n"),
+                2 => log("preStop-1.log", "two\n"),
+                3 => log("postStop-0-1.log", "three\n"),
+                _ => {}
+            }
+            turn += 1;
+            // The state directory's status is replaced at each change.
+            std::fs::write(dir.path().join("status.json"), "{}").unwrap();
+            turn > 4
+        })
+        .unwrap();
+        assert_eq!(String::from_utf8(printed).unwrap(), "one\ntwo\n\n==> postStop[0] attempt 1 <==\nthree\n");
+    }
 
     fn hooks() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();

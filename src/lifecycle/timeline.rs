@@ -277,7 +277,9 @@ fn hook_lane(hook: Hook, label: String, records: &[&Record], now: Instant, stop:
     for record in records {
         if record.notice.reason == "HookStarted" {
             spans.push(Span { start: record.monotonic_ns, end: None });
-        } else if let (Some(_), Some(span)) = (&record.notice.outcome, spans.last_mut()) {
+        } else if let Some(span) = spans.last_mut()
+            && (record.notice.outcome.is_some() || record.notice.reason == "HookRetrying")
+        {
             span.end = Some(record.monotonic_ns);
         }
     }
