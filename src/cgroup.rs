@@ -1,1 +1,666 @@
 //! Control groups: v2, v1, hybrid, or none at all (rootless without delegation).
+//!
+//! A `Cgroup` is a directory in every hierarchy of the host. It is a plain value that says where they are: the verb that
+//! creates a container plans it, stores it in the state, and every later verb works on what it finds there.
+//!
+//! On a hybrid host the container has its directory in the v2 tree beside the v1 controllers, even where the v2 tree has
+//! none: being born there is free (`CLONE_INTO_CGROUP`), and the v2 core freezes and kills better than v1 can.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::Pid;
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
+use serde::{Deserialize, Serialize};
+
+mod devices;
+mod directory;
+mod layout;
+mod limits;
+mod members;
+mod v1;
+mod v2;
+
+pub use devices::DeviceRules;
+use directory::{Directory, is_gone};
+pub use layout::Version;
+use layout::{Layout, Mounted};
+
+/// How long a freeze, a kill and a removal may take before they are errors.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long `kill` waits for a v1 cgroup to freeze, and for those it killed to exit, before its next round.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Where a container's cgroup is, in every hierarchy. Nothing is open and nothing need exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cgroup {
+    hierarchies: Vec<Hierarchy>,
+}
+
+/// One hierarchy's part of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hierarchy {
+    version: Version,
+    /// v1: its controllers or `name=...`; v2: none.
+    controllers: Vec<String>,
+    mount: PathBuf,
+    /// The cgroup seen at `mount`.
+    root: PathBuf,
+    /// The cgroup's directory.
+    path: PathBuf,
+    /// Whether the directory is this cgroup's own. The sub-cgroup of a hook joins the container's where it has none.
+    owned: bool,
+}
+
+/// What a mount of type `cgroup` shows to a container, for one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupMount {
+    pub version: Version,
+    /// The directory below the mount's destination (`memory`, `cpu,cpuacct`, `systemd`); empty where v2 is alone.
+    pub name: String,
+    /// Names that are links to `name`: `cpu` and `cpuacct` for `cpu,cpuacct`.
+    pub links: Vec<String>,
+    /// What mount(2) takes for a new mount inside a cgroup namespace: `memory`, `none,name=systemd`; empty for v2.
+    pub options: String,
+    /// The container's own cgroup on the host, to bind when there is no cgroup namespace.
+    pub source: PathBuf,
+}
+
+impl Cgroup {
+    /// Decides where a container's cgroup will be. Nothing is made yet.
+    ///
+    /// `cgroups_path` is `linux.cgroupsPath`: an absolute one is below the top of each hierarchy, a relative one below our
+    /// own cgroup on v1 and beside it on v2 (where a cgroup with processes cannot pass controllers on), and an absent one
+    /// is like the relative `id`; so does runc. When `rootless`, hierarchies that cannot be written are left out.
+    pub fn plan(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<Cgroup> {
+        let layout = Layout::of_this_process()?;
+        let cgroup = Cgroup::plan_in(&layout, cgroups_path, id, |path| !rootless || may_make_below(path))?;
+        ensure!(rootless || !cgroup.is_none(), "no cgroup hierarchy is mounted: mount cgroup2 on /sys/fs/cgroup");
+        Ok(cgroup)
+    }
+
+    fn plan_in(
+        layout: &Layout,
+        cgroups_path: Option<&Path>,
+        id: &str,
+        may_make: impl Fn(&Path) -> bool,
+    ) -> Result<Cgroup> {
+        let below = match cgroups_path.filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => checked(path)?,
+            None => PathBuf::from(checked(Path::new(id))?),
+        };
+        let place = |mounted: &Mounted| {
+            let candidates = match (below.strip_prefix("/"), mounted.version) {
+                (Ok(below), _) => vec![mounted.mount.join(below)],
+                (Err(_), Version::V1) => vec![mounted.own_directory().join(&below)],
+                (Err(_), Version::V2) => {
+                    let own = mounted.own_directory();
+                    let beside = own.parent().filter(|parent| parent.starts_with(&mounted.mount));
+                    // The top of a delegated tree has nothing beside it that we may write: then below us, without controllers.
+                    beside.into_iter().chain([own.as_path()]).map(|parent| parent.join(&below)).collect()
+                }
+            };
+            let path = candidates.into_iter().find(|path| may_make(path))?;
+            Some(Hierarchy {
+                version: mounted.version,
+                controllers: mounted.controllers.clone(),
+                mount: mounted.mount.clone(),
+                root: mounted.root.clone(),
+                path,
+                owned: true,
+            })
+        };
+        Ok(Cgroup { hierarchies: layout.0.iter().filter_map(place).collect() })
+    }
+
+    /// The container stays in the cgroup of its caller.
+    pub fn none() -> Cgroup {
+        Cgroup::default()
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.hierarchies.is_empty()
+    }
+
+    /// Makes the directory in every hierarchy, or in none. One that exists must be empty and not frozen.
+    pub fn create(&self) -> Result<()> {
+        let mut made = Made::default();
+        for hierarchy in self.owned() {
+            match hierarchy.version {
+                Version::V1 => v1::make(hierarchy, &mut made)?,
+                Version::V2 => v2::make(hierarchy, &mut made)?,
+            }
+        }
+        made.keep();
+        Ok(())
+    }
+
+    /// Sets the limits of `linux.resources`, all but device rules (`set_devices`).
+    pub fn set(&self, resources: &LinuxResources) -> Result<()> {
+        let current = |file: &str| {
+            let controller = file.split_once('.')?.0;
+            let directory = Directory::open(&self.of_controller(controller)?.path).ok()?;
+            directory.read(file).ok()
+        };
+        for (hierarchy, setting) in self.placed(resources, &current)? {
+            let Some(hierarchy) = hierarchy else {
+                bail!("{setting}: {}", self.why_no_controller(&setting.controller));
+            };
+            let directory = Directory::open(&hierarchy.path)
+                .with_context(|| format!("{setting}: open {}", hierarchy.path.display()))?;
+            match directory.write(&setting.file, &setting.value) {
+                Ok(()) => {}
+                Err(error) if is_gone(&error) && setting.if_missing == limits::IfMissing::Skip => {}
+                Err(error) if is_gone(&error) && hierarchy.version == Version::V2 => {
+                    bail!("{setting}: {}", v2::why_missing(hierarchy, &setting.controller, &setting.file));
+                }
+                Err(error) => {
+                    let file = hierarchy.path.join(&setting.file);
+                    return Err(error).with_context(|| format!("set {} to {}", file.display(), setting.value));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Each setting with the hierarchy that has its controller, in the form which that hierarchy understands.
+    fn placed(
+        &self,
+        resources: &LinuxResources,
+        current: limits::Current,
+    ) -> Result<Vec<(Option<&Hierarchy>, limits::Setting)>> {
+        let v1 = self.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
+        let v2 = self.hierarchies.iter().find(|hierarchy| hierarchy.version == Version::V2);
+        let in_v1 = |controller: &str| self.of_controller(controller).filter(|found| found.version == Version::V1);
+        let v2_controllers = v2.map(v2::controllers).unwrap_or_default();
+        let has_unified = resources.unified().as_ref().is_some_and(|unified| !unified.is_empty());
+        ensure!(!has_unified || v2.is_some(), "linux.resources.unified needs cgroup v2, and this host has v1");
+
+        let mut placed = Vec::new();
+        let mut elsewhere = Vec::new();
+        if v1 || v2.is_none() {
+            for setting in limits::settings(Version::V1, resources, current)? {
+                match in_v1(&setting.controller) {
+                    Some(hierarchy) => placed.push((Some(hierarchy), setting)),
+                    None => elsewhere.push(setting),
+                }
+            }
+        }
+        let v2_name = |controller: &str| if controller == "blkio" { "io".to_owned() } else { controller.to_owned() };
+        // On a hybrid host, what is asked of a controller that neither tree has.
+        elsewhere.retain(|setting| !v2_controllers.contains(&v2_name(&setting.controller)));
+        placed.extend(elsewhere.into_iter().map(|setting| (None, setting)));
+        if let Some(hierarchy) = v2.filter(|_| !v1 || has_unified || !v2_controllers.is_empty()) {
+            for setting in limits::settings(Version::V2, resources, current)? {
+                let core = setting.controller == "cgroup";
+                if !v1 || core || v2_controllers.contains(&setting.controller) {
+                    placed.push((Some(hierarchy), setting));
+                } else if resources.unified().as_ref().is_some_and(|unified| unified.contains_key(&setting.file)) {
+                    placed.push((None, setting));
+                }
+            }
+        }
+        Ok(placed)
+    }
+
+    fn why_no_controller(&self, controller: &str) -> String {
+        if self.is_none() {
+            return "the container has no cgroup: none can be written (rootless without delegation)".to_owned();
+        }
+        format!("no cgroup of the container has the {controller} controller")
+    }
+
+    /// Sets the device rules of `linux.resources.devices`: all denied, the rules in order, then the devices that every
+    /// container has. To be called once, before the container's first process.
+    pub fn set_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<DeviceRules> {
+        let Some(hierarchy) = self.of_controller("devices").filter(|found| found.version == Version::V1) else {
+            return Ok(DeviceRules::NotEnforced);
+        };
+        let directory =
+            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        devices::apply(&directory, rules)?;
+        Ok(DeviceRules::Enforced)
+    }
+
+    /// The v2 directory to be born in (`CLONE_INTO_CGROUP`), where there is one.
+    pub fn clone_into(&self) -> Result<Option<OwnedFd>> {
+        let Some(hierarchy) = self.v2() else { return Ok(None) };
+        let directory =
+            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        Ok(Some(directory.into_fd()))
+    }
+
+    /// Moves a process into every hierarchy, but for the v2 one when it was born there. A process that moves itself
+    /// can give pid 0.
+    pub fn enter(&self, pid: Pid, cloned_into: bool) -> Result<()> {
+        for hierarchy in &self.hierarchies {
+            if cloned_into && hierarchy.version == Version::V2 {
+                continue;
+            }
+            let file = hierarchy.path.join("cgroup.procs");
+            Directory::open(&hierarchy.path)
+                .and_then(|directory| directory.write("cgroup.procs", &pid.to_string()))
+                .with_context(|| format!("write process {pid} to {}", file.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The cgroup to join where the container has enabled controllers in its own, so that the kernel refuses processes in
+    /// it (EBUSY): the one below it that its PID 1 is in (X-E01).
+    pub fn join_as(&self, init: Pid) -> Result<Cgroup> {
+        let file = format!("/proc/{init}/cgroup");
+        let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+        Ok(self.joined_as(&text))
+    }
+
+    fn joined_as(&self, memberships: &str) -> Cgroup {
+        let memberships: Vec<_> = memberships.lines().filter_map(layout::parse_membership).collect();
+        let mut joined = self.clone();
+        for hierarchy in joined.hierarchies.iter_mut() {
+            hierarchy.owned = false;
+            if hierarchy.version == Version::V1 {
+                continue;
+            }
+            let of_init = memberships.iter().find(|(controllers, _)| *controllers == hierarchy.controllers);
+            let directory =
+                of_init.and_then(|(_, cgroup)| layout::directory_below(&hierarchy.mount, &hierarchy.root, cgroup));
+            // Elsewhere than below the container's own cgroup it is none of ours to join.
+            if let Some(directory) = directory.filter(|found| found.starts_with(&hierarchy.path)) {
+                hierarchy.path = directory;
+            }
+        }
+        joined
+    }
+
+    /// A cgroup of its own, below this one, for a tree of processes that must be found again and killed (X-E15).
+    ///
+    /// It is a directory in one hierarchy only: the v2 tree, or else a v1 freezer. In all others its processes join
+    /// this cgroup, so that they count against the container. `create` makes it and `delete` removes it.
+    pub fn child(&self, name: &str) -> Result<Cgroup> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        ensure!(!name.is_empty() && name.bytes().all(legal), "invalid name of a sub-cgroup {name:?}");
+        let mut child = self.clone();
+        let tracking = self.tracking();
+        for (index, hierarchy) in child.hierarchies.iter_mut().enumerate() {
+            hierarchy.owned = Some(index) == tracking;
+            if hierarchy.owned {
+                hierarchy.path.push(name);
+            }
+        }
+        Ok(child)
+    }
+
+    /// The hierarchy whose membership is what counts for freezing and killing.
+    fn tracking(&self) -> Option<usize> {
+        let position = |test: &dyn Fn(&Hierarchy) -> bool| self.hierarchies.iter().position(test);
+        position(&|hierarchy| hierarchy.version == Version::V2)
+            .or_else(|| position(&|hierarchy| hierarchy.has("freezer")))
+            .or_else(|| position(&|hierarchy| hierarchy.has("pids")))
+            .or_else(|| position(&|_| true))
+    }
+
+    /// Stops every process of the cgroup where it is.
+    pub fn freeze(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let freezer = self.freezer().context("freeze: the container's cgroup has no freezer")?;
+        let directory = Directory::open(&freezer.path).with_context(|| format!("open {}", freezer.path.display()))?;
+        match freezer.version {
+            Version::V1 => members::freeze_v1(&directory, deadline),
+            Version::V2 => members::freeze_v2(&directory, deadline),
+        }
+    }
+
+    /// Lets them go on. A cgroup that is gone or was not frozen is fine.
+    pub fn thaw(&self) -> Result<()> {
+        for hierarchy in self.owned().filter(|hierarchy| hierarchy.can_freeze()) {
+            let context = || format!("thaw {}", hierarchy.path.display());
+            if let Some(directory) = Directory::open_if_there(&hierarchy.path).with_context(context)? {
+                members::thaw(&directory).with_context(context)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the cgroup was asked to freeze. One that is gone is not frozen.
+    pub fn is_frozen(&self) -> Result<bool> {
+        for hierarchy in self.owned() {
+            if hierarchy.is_frozen()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Every process in the cgroup and below it, as our pid namespace sees them. A cgroup that is gone has none.
+    pub fn pids(&self) -> Result<Vec<Pid>> {
+        Ok(self.members()?.into_iter().map(Pid::from_raw).collect())
+    }
+
+    fn members(&self) -> Result<BTreeSet<i32>> {
+        // A process that was moved half-way, or that moved itself out of one hierarchy, is still found in the others.
+        let mut found = Vec::new();
+        for hierarchy in self.owned() {
+            let context = || format!("read the processes of {}", hierarchy.path.display());
+            if let Some(directory) = Directory::open_if_there(&hierarchy.path).with_context(context)? {
+                directory.processes_below(&mut found).with_context(context)?;
+            }
+        }
+        Ok(found.into_iter().map(Pid::as_raw).collect())
+    }
+
+    /// Kills every process in the cgroup and below it, and returns when they have exited. Whatever happens, the cgroup
+    /// is not left frozen.
+    pub fn kill(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut at_once = true;
+        loop {
+            at_once = at_once && self.kill_at_once()?;
+            // A v1 cgroup that is frozen does not let its processes die.
+            self.thaw()?;
+            let mut members = self.members()?;
+            if members.is_empty() {
+                return Ok(());
+            }
+            if !at_once {
+                members = self.kill_while_frozen()?;
+            }
+            members::wait_exits(&members, deadline.min(Instant::now() + ROUND))?;
+            members = self.members()?;
+            if members.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "kill the processes of {}: still there after {} s: {}",
+                    self.name(),
+                    PATIENCE.as_secs(),
+                    members::name(members.into_iter().map(Pid::from_raw))
+                );
+            }
+            // Those who survived `cgroup.kill` are not in the v2 tree.
+            at_once = false;
+            members::tick()?;
+        }
+    }
+
+    /// `cgroup.kill` (Linux 5.14), which no fork outruns. False when there is none.
+    fn kill_at_once(&self) -> Result<bool> {
+        let Some(hierarchy) = self.v2().filter(|hierarchy| hierarchy.owned) else { return Ok(false) };
+        let context = || format!("kill the processes of {}", hierarchy.path.display());
+        let Some(directory) = Directory::open_if_there(&hierarchy.path).with_context(context)? else {
+            return Ok(false);
+        };
+        match directory.write("cgroup.kill", "1") {
+            Ok(()) => Ok(true),
+            // EOPNOTSUPP: a threaded cgroup.
+            Err(error) if is_gone(&error) || error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+            Err(error) => Err(error).with_context(context),
+        }
+    }
+
+    /// One round of freezing, so that nobody forks meanwhile, killing and thawing. Returns those it has killed.
+    fn kill_while_frozen(&self) -> Result<BTreeSet<i32>> {
+        if let Some(freezer) = self.freezer()
+            && let Some(directory) =
+                Directory::open_if_there(&freezer.path).with_context(|| format!("open {}", freezer.path.display()))?
+        {
+            let until = Instant::now() + ROUND;
+            // One that does not freeze (a process in uninterruptible sleep) is killed as it is; the next round gets the rest.
+            let _ = match freezer.version {
+                Version::V1 => members::freeze_v1(&directory, until),
+                Version::V2 => members::freeze_v2(&directory, until),
+            };
+        }
+        let killed = self.members().and_then(|members| members::kill_each(&members).map(|()| members));
+        self.thaw()?;
+        killed
+    }
+
+    /// Removes the cgroup with all below it. One that is gone is fine; one that has processes is waited for.
+    pub fn delete(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for hierarchy in self.owned() {
+            loop {
+                match remove_tree(&hierarchy.path) {
+                    Ok(()) => break,
+                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                        self.wait_until_unused(hierarchy, deadline)?;
+                    }
+                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                        let members = self.pids()?;
+                        bail!(
+                            "remove {}: in use after {} s by the processes: {}",
+                            hierarchy.path.display(),
+                            PATIENCE.as_secs(),
+                            members::name(members)
+                        );
+                    }
+                    Err(error) => {
+                        return Err(error).with_context(|| format!("remove {}", hierarchy.path.display()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_until_unused(&self, hierarchy: &Hierarchy, deadline: Instant) -> Result<()> {
+        let context = || format!("open {}", hierarchy.path.display());
+        let Some(directory) = Directory::open_if_there(&hierarchy.path).with_context(context)? else { return Ok(()) };
+        let members = self.members()?;
+        if !members.is_empty() {
+            return members::wait_exits(&members, deadline);
+        }
+        if hierarchy.version == Version::V2 {
+            members::wait_event(&directory, "populated 0", deadline)?;
+        }
+        members::tick()
+    }
+
+    /// How many processes of the cgroup the kernel has killed for want of memory; 0 when that is unknown.
+    pub fn oom_kills(&self) -> u64 {
+        let Some(hierarchy) = self.of_controller("memory") else { return 0 };
+        let file = match hierarchy.version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        let text = Directory::open(&hierarchy.path).and_then(|directory| directory.read(file)).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// The cgroup's directories on the host.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.hierarchies.iter().map(|hierarchy| hierarchy.path.clone()).collect()
+    }
+
+    /// What a mount of type `cgroup` in the container shows.
+    pub fn mounts_for_container(&self) -> Vec<CgroupMount> {
+        let alone = self.hierarchies.len() == 1;
+        self.hierarchies.iter().map(|hierarchy| hierarchy.mount_for_container(alone)).collect()
+    }
+
+    fn owned(&self) -> impl Iterator<Item = &Hierarchy> {
+        self.hierarchies.iter().filter(|hierarchy| hierarchy.owned)
+    }
+
+    fn v2(&self) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|hierarchy| hierarchy.version == Version::V2)
+    }
+
+    /// The hierarchy that has a controller: the v1 one that was mounted with it, or else the v2 one, which may.
+    fn of_controller(&self, controller: &str) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|hierarchy| hierarchy.has(controller)).or_else(|| self.v2())
+    }
+
+    /// The v2 freezer if there is one: it says when it is done, and its frozen processes can be killed.
+    fn freezer(&self) -> Option<&Hierarchy> {
+        let v2 = self.owned().find(|hierarchy| hierarchy.version == Version::V2 && hierarchy.can_freeze());
+        v2.or_else(|| self.owned().find(|hierarchy| hierarchy.has("freezer")))
+    }
+
+    /// The directory that stands for the whole in messages.
+    fn name(&self) -> String {
+        let tracking = self.tracking().map(|index| &self.hierarchies[index]);
+        tracking.map_or("no cgroup".to_owned(), |hierarchy| hierarchy.path.display().to_string())
+    }
+}
+
+impl Hierarchy {
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+
+    /// Since Linux 5.2 every v2 cgroup has a freezer.
+    fn can_freeze(&self) -> bool {
+        self.version == Version::V2 || self.has("freezer")
+    }
+
+    fn is_frozen(&self) -> Result<bool> {
+        let (file, thawed) = match self.version {
+            Version::V2 => ("cgroup.freeze", "0"),
+            Version::V1 if self.has("freezer") => ("freezer.state", "THAWED"),
+            Version::V1 => return Ok(false),
+        };
+        let state = Directory::open(&self.path).and_then(|directory| directory.read(file));
+        match state {
+            Ok(state) => Ok(state.trim() != thawed),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("read {}", self.path.join(file).display())),
+        }
+    }
+
+    fn mount_for_container(&self, alone: bool) -> CgroupMount {
+        let name = match self.mount.file_name() {
+            Some(name) if !(alone && self.version == Version::V2) => name.to_string_lossy().into_owned(),
+            _ => String::new(),
+        };
+        let links = if self.controllers.len() > 1 { self.controllers.clone() } else { Vec::new() };
+        let named = self.controllers.iter().any(|controller| controller.starts_with("name="));
+        let options = format!("{}{}", if named { "none," } else { "" }, self.controllers.join(","));
+        CgroupMount { version: self.version, name, links, options, source: self.path.clone() }
+    }
+
+    /// The directories from the top of the mount to the cgroup's own, without the top itself.
+    fn steps(&self) -> Vec<PathBuf> {
+        let mut steps: Vec<PathBuf> =
+            self.path.ancestors().take_while(|step| *step != self.mount).map(Path::to_owned).collect();
+        steps.reverse();
+        steps
+    }
+
+    /// A directory that exists already may be taken when nobody is in it and it would not freeze who comes.
+    fn refuse_used(&self) -> Result<()> {
+        let directory = Directory::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
+        let mut found = Vec::new();
+        directory.processes_below(&mut found).with_context(|| format!("read {}", self.path.display()))?;
+        ensure!(
+            found.is_empty(),
+            "cgroup {} is in use by the processes: {}",
+            self.path.display(),
+            members::name(found)
+        );
+        ensure!(
+            !self.is_frozen()?,
+            "cgroup {} is frozen: thaw it, or use another linux.cgroupsPath",
+            self.path.display()
+        );
+        Ok(())
+    }
+}
+
+/// The directories that a `create` has made, removed again unless they are kept.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Makes a directory; false when it was there.
+    fn make(&mut self, path: &Path) -> Result<bool> {
+        match fs::create_dir(path) {
+            Ok(()) => {
+                self.0.push(path.to_owned());
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("make cgroup {}", path.display())),
+        }
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            let _ = fs::remove_dir(path); // the error that is being returned is why we are here
+        }
+    }
+}
+
+/// `linux.cgroupsPath` without anything that could lead elsewhere.
+fn checked(path: &Path) -> Result<PathBuf> {
+    let text = path.to_string_lossy();
+    // `slice:prefix:name` is the form for systemd. No other path of an engine has two colons and no slash.
+    if !text.contains('/') && text.split(':').count() == 3 {
+        bail!("linux.cgroupsPath {text:?}: the systemd cgroup driver is not supported by this version yet");
+    }
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => bail!("linux.cgroupsPath {text:?} has \"..\" in it"),
+            Component::CurDir => {}
+            part => clean.push(part),
+        }
+    }
+    ensure!(clean.file_name().is_some(), "linux.cgroupsPath {text:?} names no cgroup below the top");
+    Ok(clean)
+}
+
+/// Whether a cgroup could be made at `path`: its nearest ancestor that exists can be written by us.
+fn may_make_below(path: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    let parent = path.ancestors().skip(1).find(|ancestor| ancestor.exists());
+    parent.is_some_and(|parent| {
+        // A process is moved by writing to a file of the parent's owner, too (cgroups(7), delegation).
+        access(parent, Access::WRITE_OK).is_ok() && access(parent.join("cgroup.procs"), Access::WRITE_OK).is_ok()
+    })
+}
+
+/// Removes a cgroup directory with all below it, lowest first.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        // Most cgroups have none below, so that is tried first.
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+        Err(error) if !is_gone(&error) => return Err(error),
+        _ => return Ok(()),
+    }
+    let Some(directory) = Directory::open_if_there(path)? else { return Ok(()) };
+    remove_below(&directory)?;
+    match fs::remove_dir(path) {
+        Err(error) if !is_gone(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn remove_below(directory: &Directory) -> io::Result<()> {
+    for name in directory.children()? {
+        if let Some(child) = directory.child(&name)? {
+            remove_below(&child)?;
+            match directory.remove_child(&name) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

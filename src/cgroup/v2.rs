@@ -1,0 +1,71 @@
+//! What the v2 hierarchy needs when a cgroup is made (kernel documentation admin-guide/cgroup-v2.rst).
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::directory::Directory;
+use super::{Hierarchy, Made};
+
+/// Makes the directory and its missing parents, and passes every controller down to it as far as the kernel allows.
+pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made) -> Result<()> {
+    let mut parent = hierarchy.mount.clone();
+    for step in hierarchy.steps() {
+        pass_on_controllers(&parent);
+        if !made.make(&step)? && step == hierarchy.path {
+            hierarchy.refuse_used()?;
+        }
+        parent = step;
+    }
+    Ok(())
+}
+
+/// Enables in `parent` what it can give to those below. What cannot be enabled (EBUSY where it has processes, EACCES
+/// above a delegated tree) matters only if a limit needs it, and then `why_missing` says so.
+fn pass_on_controllers(parent: &Path) {
+    let Ok(directory) = Directory::open(parent) else { return };
+    let passed = words(&directory, "cgroup.subtree_control");
+    let missing: Vec<String> =
+        words(&directory, "cgroup.controllers").into_iter().filter(|name| !passed.contains(name)).collect();
+    let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
+    if all.is_empty() || directory.write("cgroup.subtree_control", &all.join(" ")).is_ok() {
+        return;
+    }
+    // One that is refused must not take the others with it.
+    for name in all {
+        let _ = directory.write("cgroup.subtree_control", &name); // see above
+    }
+}
+
+/// The controllers of the cgroup itself, or of the nearest above it that exists.
+pub(super) fn controllers(hierarchy: &Hierarchy) -> Vec<String> {
+    let directory = hierarchy.path.ancestors().find_map(|path| Directory::open(path).ok());
+    directory.map(|directory| words(&directory, "cgroup.controllers")).unwrap_or_default()
+}
+
+/// Why a file of a controller is not there.
+pub(super) fn why_missing(hierarchy: &Hierarchy, controller: &str, file: &str) -> String {
+    let mut parent = hierarchy.mount.clone();
+    for step in hierarchy.steps() {
+        let Ok(directory) = Directory::open(&parent) else { break };
+        let name = parent.display();
+        if !words(&directory, "cgroup.controllers").iter().any(|found| found == controller) {
+            return format!("{name} has no {controller} controller (it is not delegated, or not part of this kernel)");
+        }
+        if let Err(error) = directory.write("cgroup.subtree_control", &format!("+{controller}")) {
+            let why = match error.raw_os_error() {
+                Some(libc::EBUSY) => {
+                    ": it has processes of its own, so it can pass no controllers on (move them, or use another linux.cgroupsPath)"
+                }
+                _ => "",
+            };
+            return format!("{name} does not pass the {controller} controller on: {error}{why}");
+        }
+        parent = step;
+    }
+    format!("{} has no {file}: this kernel lacks it", hierarchy.path.display())
+}
+
+fn words(directory: &Directory, file: &str) -> Vec<String> {
+    directory.read(file).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
