@@ -5,15 +5,18 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bookend::cgroup::Cgroup;
 use bookend::container::bundle::Bundle;
 use bookend::container::rootfs::{self, RootfsOptions, Sources};
 use bookend::container::spec;
+use nix::fcntl::OFlag;
 use serde_json::{Value, json};
 
 const BEGIN: &str = "=== begin ===\n";
@@ -36,6 +39,8 @@ struct Case {
     /// A shell command around the program, which it calls RUN: what the host is like.
     host: String,
     owned: Cell<bool>,
+    /// The path of a cgroup that exists and that a `cgroup` mount shows.
+    cgroup: String,
 }
 
 impl Case {
@@ -45,7 +50,15 @@ impl Case {
         let mut config = spec::template(user == As::User);
         config["process"]["terminal"] = json!(false);
         config["root"]["readonly"] = json!(false);
-        let case = Case { dir, config, user, no_pivot: false, host: String::new(), owned: Cell::new(false) };
+        let case = Case {
+            dir,
+            config,
+            user,
+            no_pivot: false,
+            host: String::new(),
+            owned: Cell::new(false),
+            cgroup: String::new(),
+        };
         fs::create_dir_all(case.rootfs().join("bin")).unwrap();
         fs::copy("/bin/busybox", case.rootfs().join("bin/busybox")).expect("busybox-static is installed");
         symlink("busybox", case.rootfs().join("bin/sh")).unwrap();
@@ -91,6 +104,7 @@ impl Case {
             .args(["-c", &script_line])
             .env("ROOTFS_TEST_BUNDLE", self.dir.path())
             .env("ROOTFS_TEST_SCRIPT", script)
+            .env("ROOTFS_TEST_CGROUP", &self.cgroup)
             .env("ROOTFS_TEST_USER", if user { "yes" } else { "" })
             .env("ROOTFS_TEST_NO_PIVOT", if self.no_pivot { "yes" } else { "" })
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -146,7 +160,15 @@ fn child() {
     let options = RootfsOptions { no_pivot: set("ROOTFS_TEST_NO_PIVOT"), user_namespace: user, ..Default::default() };
     let made = Bundle::load(Path::new(&dir)).and_then(|bundle| {
         let sources = Sources::open(&bundle, user)?;
-        rootfs::set_up(&bundle, sources, &[], &options)?;
+        let cgroup = match std::env::var("ROOTFS_TEST_CGROUP").unwrap() {
+            none if none.is_empty() => Cgroup::none(),
+            path => Cgroup::plan(Some(Path::new(&path)), "test", false)?,
+        };
+        rootfs::set_up(&bundle, sources, &cgroup.mounts_for_container(), &options)?;
+        if bundle.config.process().as_ref().unwrap().terminal() == Some(true) {
+            rootfs::console(terminal()?.as_fd())?;
+        }
+        rootfs::change_directory(bundle.config.process().as_ref().unwrap().cwd())?;
         Ok(bundle)
     });
     print!("\n{BEGIN}");
@@ -165,6 +187,15 @@ fn child() {
         }
     }
     print!("{END}");
+}
+
+/// The container's side of a terminal of the container's own devpts. The master stays open as long as this process.
+fn terminal() -> anyhow::Result<OwnedFd> {
+    let master = nix::pty::posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY)?;
+    nix::pty::unlockpt(&master)?;
+    let name = nix::pty::ptsname_r(&master)?;
+    std::mem::forget(master);
+    Ok(nix::fcntl::open(name.as_str(), OFlag::O_RDWR | OFlag::O_NOCTTY, nix::sys::stat::Mode::empty())?)
 }
 
 /// Options and superblock of the topmost mount at `place`, by `busybox` inside.
@@ -622,4 +653,136 @@ fn what_was_made_in_the_image_belongs_to_its_root() {
     assert_eq!(case.run("echo ran"), "ran\n");
     let owner = fs::metadata(case.rootfs().join("made/here")).unwrap().uid();
     assert_eq!(owner, if is_root() { NOBODY } else { nix::unistd::geteuid().as_raw() });
+}
+
+#[test]
+fn s_08_the_console_is_the_containers_own_terminal() {
+    for user in both() {
+        let mut case = Case::new(user);
+        case.config["process"]["terminal"] = json!(true);
+        case.config["root"]["readonly"] = json!(true);
+        let output = case.run(
+            "busybox stat -c '%F %t:%T' /dev/console /dev/pts/0; busybox grep -c ' /dev/console devpts' /proc/mounts",
+        );
+        let terminal = "character special file 88:0\n";
+        assert_eq!(output, format!("{terminal}{terminal}1\n"));
+    }
+}
+
+#[test]
+fn s_08_a_console_that_is_a_link_is_refused() {
+    for user in both() {
+        let mut case = Case::new(user);
+        case.config["process"]["terminal"] = json!(true);
+        for mount in ["/dev", "/dev/shm", "/dev/mqueue"] {
+            case.without_mount(mount);
+        }
+        fs::create_dir_all(case.rootfs().join("dev")).unwrap();
+        symlink("/victim", case.rootfs().join("dev/console")).unwrap();
+        let error = case.refused();
+        assert!(error.contains("/dev/console: it is a symbolic link"), "{error}");
+        assert!(!case.rootfs().join("victim").exists());
+    }
+}
+
+#[test]
+fn s_09_a_working_directory_outside_is_refused() {
+    for user in both() {
+        let mut case = Case::new(user);
+        // The root file system's own parent, through a descriptor that the caller left open.
+        case.host = "exec 9</; RUN".into();
+        case.config["process"]["cwd"] = json!("/proc/self/fd/9");
+        let error = case.refused();
+        assert!(error.contains("outside of the container") || error.contains("Permission denied"), "{error}");
+        case.config["process"]["cwd"] = json!("/made/for/it");
+        assert_eq!(case.run("busybox pwd"), "/made/for/it\n");
+    }
+}
+
+#[test]
+fn s_13_a_cgroup_mount_shows_the_containers_own_cgroup_and_cannot_be_written() {
+    if !is_root() {
+        return eprintln!("skipped: needs root");
+    }
+    for (options, writable) in [(&["nosuid", "noexec", "nodev", "relatime", "ro"][..], false), (&["nosuid"], true)] {
+        let mut case = Case::new(As::Root);
+        case.cgroup = format!("/rootfs-test-{}-{writable}", std::process::id());
+        let cgroup = Cgroup::plan(Some(Path::new(&case.cgroup)), "test", false).unwrap();
+        cgroup.create().unwrap();
+        fs::create_dir(cgroup.paths()[0].join("marker")).unwrap();
+        case.mounts().last_mut().unwrap()["options"] = json!(options);
+        let output = case.run(
+            "cd /sys/fs/cgroup; busybox find . -name marker; busybox find . -name release_agent;
+             for d in $(busybox find . -mindepth 1 -maxdepth 1 -type d); do mkdir $d/new 2>/dev/null && echo MADE && rmdir $d/new; done; true",
+        );
+        fs::remove_dir(cgroup.paths()[0].join("marker")).unwrap();
+        cgroup.delete().unwrap();
+        assert!(output.contains("marker"), "{output}");
+        assert!(!output.contains("release_agent"), "that is a file of the hierarchy's top: {output}");
+        assert_eq!(output.contains("MADE"), writable, "{output}");
+    }
+}
+
+#[test]
+fn s_21_a_user_namespace_cannot_take_off_what_the_source_has() {
+    if !is_root() {
+        return eprintln!("skipped: needs root for the mounts of the host");
+    }
+    for (flag, opposite) in [("ro", "rw"), ("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec")] {
+        let mut case = Case::new(As::User);
+        let source = case.dir.path().join("source");
+        fs::create_dir(&source).unwrap();
+        case.host = format!("unshare -m sh -c 'mount -t tmpfs -o {flag} tmpfs {} && RUN'", source.display());
+        case.mount("/v", "bind", &source, &["bind", opposite]);
+        let error = case.refused();
+        assert!(error.contains("Operation not permitted") && error.contains("cannot take off"), "{flag}: {error}");
+    }
+}
+
+#[test]
+fn a_root_on_tmpfs_or_overlay_works() {
+    if !is_root() {
+        return eprintln!("skipped: needs root for the mounts of the host");
+    }
+    for kind in ["tmpfs", "overlay"] {
+        let mut case = Case::new(As::Root);
+        let dir = case.dir.path().display();
+        let mount = match kind {
+            "tmpfs" => format!("mount -t tmpfs tmpfs {dir}/rootfs && cp -a {dir}/lower/. {dir}/rootfs/"),
+            // An overlay on an overlay is refused by some kernels: the upper side is a tmpfs.
+            _ => format!(
+                "mount -t tmpfs tmpfs {dir}/upper && mkdir {dir}/upper/u {dir}/upper/w && \
+                 mount -t overlay -o lowerdir={dir}/lower,upperdir={dir}/upper/u,workdir={dir}/upper/w overlay {dir}/rootfs"
+            ),
+        };
+        case.host = format!("unshare -m sh -c '{mount} && RUN'");
+        fs::rename(case.rootfs(), case.dir.path().join("lower")).unwrap();
+        fs::create_dir(case.rootfs()).unwrap();
+        fs::create_dir(case.dir.path().join("upper")).unwrap();
+        assert_eq!(case.run("busybox awk '$2 == \"/\" {print $3}' /proc/mounts"), format!("{kind}\n"));
+    }
+}
+
+#[test]
+fn a_shared_volume_shares_only_where_the_root_says_shared_too() {
+    if !is_root() {
+        return eprintln!("skipped: needs root");
+    }
+    for (root, volume, shares) in [("rshared", "rshared", true), ("", "rshared", false), ("rshared", "rprivate", false)]
+    {
+        let mut case = Case::new(As::Root);
+        let source = case.dir.path().join("source");
+        fs::create_dir_all(source.join("inner")).unwrap();
+        case.config["linux"]["rootfsPropagation"] = json!(root);
+        case.mount("/v", "bind", &source, &["rbind", volume]);
+        case.host = format!(
+            "unshare -m --propagation shared sh -c 'mount --bind {0} {0}; mount --make-shared {0}; RUN; \
+             grep -c source/inner /proc/self/mountinfo > {0}/count'",
+            source.display()
+        );
+        let output = case.run("busybox mount -t tmpfs tmpfs /v/inner; echo ran");
+        assert_eq!(output, "ran\n");
+        let count = fs::read_to_string(source.join("count")).unwrap();
+        assert_eq!(count.trim() != "0", shares, "root {root:?}, volume {volume}");
+    }
 }

@@ -60,7 +60,7 @@ impl Tree {
 
     /// An empty directory that cannot be written to.
     pub fn empty() -> Result<Tree> {
-        let options = Options::parse(["ro", "nosuid", "nodev", "noexec", "mode=755", "size=0", "nr_inodes=1"]);
+        let options = Options::parse(["ro", "nosuid", "nodev", "noexec", "mode=755", "nr_inodes=1"]);
         Tree::filesystem("tmpfs", "tmpfs", &options.expect("these are options"))
     }
 
