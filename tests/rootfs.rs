@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bookend::cgroup::Cgroup;
@@ -86,7 +85,8 @@ impl Case {
     fn run(&self, script: &str) -> String {
         let user = self.user == As::User;
         fs::write(self.dir.path().join("config.json"), serde_json::to_vec(&self.config).unwrap()).unwrap();
-        let me = copy_of_this_binary();
+        // By descriptor: the unprivileged user may not be able to reach the build directory.
+        let me = std::env::current_exe().unwrap();
         let mut command = Command::new("sh");
         if user && is_root() && !self.owned.replace(true) {
             let chown = format!("chown -R {NOBODY}:{NOBODY} {}", self.dir.path().display());
@@ -98,8 +98,9 @@ impl Case {
             (true, true) => format!("{drop} unshare -Urmpfiu --propagation unchanged"),
             (true, false) => "unshare -Urmpfiu --propagation unchanged".to_owned(),
         };
-        let run = format!("{unshare} {} --exact child --nocapture --test-threads=1", me.display());
-        let script_line = if self.host.is_empty() { run } else { self.host.replace("RUN", &run) };
+        let run = format!("{unshare} /proc/self/fd/8 --exact child --nocapture --test-threads=1");
+        let host = if self.host.is_empty() { "RUN" } else { &self.host };
+        let script_line = format!("exec 8<'{}'; {}", me.display(), host.replace("RUN", &run));
         let output = command
             .args(["-c", &script_line])
             .env("ROOTFS_TEST_BUNDLE", self.dir.path())
@@ -136,19 +137,6 @@ fn both() -> Vec<As> {
     }
     eprintln!("not root: only the user namespace is tested");
     vec![As::User]
-}
-
-/// The unprivileged user may not be able to reach the build directory.
-fn copy_of_this_binary() -> &'static Path {
-    static COPY: OnceLock<tempfile::TempDir> = OnceLock::new();
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let dir = COPY.get_or_init(|| tempfile::Builder::new().prefix("bookend-rootfs-exe-").tempdir().unwrap());
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let copy = dir.path().join("rootfs-test");
-        fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-        copy
-    })
 }
 
 /// Not a test but the other half of all of them.
