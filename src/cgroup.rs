@@ -664,3 +664,75 @@ fn remove_below(directory: &Directory) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(path: Option<&str>, may_make: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+        let layout = Layout::parse(
+            "35 31 0:32 / /cg/memory rw - cgroup cgroup rw,memory\n41 31 0:38 / /cg/unified rw - cgroup2 cgroup2 rw\n",
+            "4:memory:/a/b\n0::/a/b\n",
+            |_, _| true,
+        );
+        Cgroup::plan_in(&layout, path.map(Path::new), "id", may_make).unwrap().paths()
+    }
+
+    #[test]
+    fn an_absolute_path_is_below_the_top_and_a_relative_one_near_our_own() {
+        let paths = |texts: [&str; 2]| texts.map(PathBuf::from);
+        assert_eq!(plan(Some("/x/y"), |_| true), paths(["/cg/memory/x/y", "/cg/unified/x/y"]));
+        assert_eq!(plan(Some("x/./y"), |_| true), paths(["/cg/memory/a/b/x/y", "/cg/unified/a/x/y"]));
+        assert_eq!(plan(None, |_| true), paths(["/cg/memory/a/b/id", "/cg/unified/a/id"]));
+        assert_eq!(plan(Some(""), |_| true), plan(None, |_| true));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_left_out() {
+        assert_eq!(plan(None, |_| false), [PathBuf::new(); 0]);
+        let delegated = plan(None, |path| path.starts_with("/cg/unified/a/b"));
+        assert_eq!(delegated, [PathBuf::from("/cg/unified/a/b/id")]);
+    }
+
+    #[test]
+    fn x_e01_pid_1_in_a_sub_cgroup_is_followed_there_and_nowhere_else() {
+        let joined = |memberships: &str| {
+            let layout = Layout::parse("41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n", "0::/\n", |_, _| true);
+            let cgroup = Cgroup::plan_in(&layout, Some(Path::new("/c")), "id", |_| true).unwrap();
+            cgroup.joined_as(memberships).paths()
+        };
+        assert_eq!(joined("0::/c/init.scope\n"), [PathBuf::from("/cg/c/init.scope")]);
+        assert_eq!(joined("0::/c\n"), [PathBuf::from("/cg/c")]);
+        assert_eq!(joined("0::/elsewhere\n"), [PathBuf::from("/cg/c")]);
+        assert_eq!(joined("0::/../x\n"), [PathBuf::from("/cg/c")]);
+    }
+
+    #[test]
+    fn without_a_cgroup_limits_are_refused_and_everything_else_is_fine() {
+        let none = Cgroup::none();
+        let limits: LinuxResources = serde_json::from_str(r#"{"pids": {"limit": 5}}"#).unwrap();
+        let error = format!("{:#}", none.set(&limits).unwrap_err());
+        assert!(error.starts_with("set pids.max to 5: the container has no cgroup"), "{error}");
+        none.set(&LinuxResources::default()).unwrap();
+        none.create().unwrap();
+        none.enter(Pid::from_raw(1), false).unwrap();
+        none.kill().unwrap();
+        none.delete().unwrap();
+        assert!(none.clone_into().unwrap().is_none());
+    }
+
+    #[test]
+    fn comounted_controllers_are_shown_with_a_link_each() {
+        let layout = Layout::parse(
+            "33 31 0:30 / /cg/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+             34 31 0:31 / /cg/systemd rw - cgroup cgroup rw,name=systemd\n",
+            "2:cpu,cpuacct:/\n1:name=systemd:/\n",
+            |_, _| true,
+        );
+        let mounts = Cgroup::plan_in(&layout, None, "id", |_| true).unwrap().mounts_for_container();
+        assert_eq!((mounts[0].name.as_str(), mounts[0].options.as_str()), ("cpu,cpuacct", "cpu,cpuacct"));
+        assert_eq!(mounts[0].links, ["cpu", "cpuacct"]);
+        assert_eq!((mounts[1].name.as_str(), mounts[1].options.as_str()), ("systemd", "none,name=systemd"));
+        assert!(mounts[1].links.is_empty());
+    }
+}

@@ -65,3 +65,25 @@ pub(super) fn apply(directory: &Directory, rules: &[LinuxDeviceCgroup]) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::LinuxResources;
+
+    use super::*;
+
+    #[test]
+    fn all_is_denied_then_rules_in_order_then_the_defaults() {
+        let resources: LinuxResources = serde_json::from_str(
+            r#"{"devices": [{"allow": false, "access": "rwm"},
+                            {"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"},
+                            {"allow": true, "type": "b", "major": 8}]}"#,
+        )
+        .unwrap();
+        let writes = writes(resources.devices().as_ref().unwrap());
+        let expected = [(false, "a"), (false, "a"), (true, "c 10:200 rw"), (true, "b 8:* rwm"), (true, "c *:* m")];
+        let found: Vec<(bool, &str)> = writes.iter().map(|(allow, line)| (*allow, line.as_str())).collect();
+        assert_eq!(found[..5], expected);
+        assert_eq!(found.len(), 3 + 1 + DEFAULTS.len());
+    }
+}

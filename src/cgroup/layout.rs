@@ -103,7 +103,7 @@ impl Layout {
                 })
             })
             .collect();
-        // The kernel lists the youngest v1 hierarchy first; oldest first is the order of the mounts.
+        // The v2 line is last on a host that boots with v1, and the only one elsewhere; its place is fixed here.
         hierarchies.sort_by_key(|hierarchy| hierarchy.version == Version::V2);
         Layout(hierarchies)
     }
@@ -172,4 +172,94 @@ fn unescape(field: &str) -> PathBuf {
         }
     }
     PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(mountinfo: &str, own: &str) -> Vec<(String, String, String)> {
+        let text = |path: PathBuf| path.display().to_string();
+        let layout = Layout::parse(mountinfo, own, |_, _| true);
+        let line =
+            |found: Mounted| (found.controllers.join(","), text(found.mount.clone()), text(found.own_directory()));
+        layout.0.into_iter().map(line).collect()
+    }
+
+    fn expect(controllers: &str, mount: &str, own: &str) -> (String, String, String) {
+        (controllers.to_owned(), mount.to_owned(), own.to_owned())
+    }
+
+    #[test]
+    fn a_v2_host_has_one_hierarchy() {
+        let found = parse(
+            "25 22 0:22 / /sys rw - sysfs sysfs rw\n\
+             30 25 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n",
+            "0::/user.slice/user-1000.slice/session-3.scope\n",
+        );
+        let own = "/sys/fs/cgroup/user.slice/user-1000.slice/session-3.scope";
+        assert_eq!(found, [expect("", "/sys/fs/cgroup", own)]);
+    }
+
+    #[test]
+    fn a_hybrid_host_has_its_v2_tree_last() {
+        let found = parse(
+            "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+             41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+             40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
+             35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+            "0::/\n2:name=systemd:/init.scope\n1:memory:/own\n",
+        );
+        assert_eq!(
+            found,
+            [
+                expect("name=systemd", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/systemd/init.scope"),
+                expect("memory", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/own"),
+                expect("", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified"),
+            ]
+        );
+    }
+
+    #[test]
+    fn controllers_that_are_mounted_together_are_one_hierarchy() {
+        let found = parse(
+            "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n",
+            "4:cpu,cpuacct:/a\n3:pids:/a\n",
+        );
+        assert_eq!(found, [expect("cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct/a")]);
+    }
+
+    #[test]
+    fn in_a_container_without_a_cgroup_namespace_paths_are_taken_below_the_mounts_root() {
+        let found = parse(
+            "700 690 0:32 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n",
+            "5:memory:/docker/abc/inner\n",
+        );
+        assert_eq!(found, [expect("memory", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/inner")]);
+    }
+
+    #[test]
+    fn in_a_cgroup_namespace_a_mount_from_above_it_is_the_last_choice() {
+        let outer = "700 690 0:26 /../.. /mnt/outer rw - cgroup2 cgroup rw\n";
+        let inner = "701 690 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+        assert_eq!(parse(&format!("{outer}{inner}"), "0::/\n"), [expect("", "/sys/fs/cgroup", "/sys/fs/cgroup")]);
+        assert_eq!(parse(outer, "0::/\n"), [expect("", "/mnt/outer", "/mnt/outer")]);
+    }
+
+    #[test]
+    fn a_mount_that_is_hidden_does_not_count() {
+        let mountinfo = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                         90 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let layout = Layout::parse(mountinfo, "1:cpu:/\n0::/\n", |mount, _| mount == Path::new("/sys/fs/cgroup"));
+        assert_eq!(layout.0.len(), 1);
+        assert_eq!(layout.0[0].version, Version::V2);
+    }
+
+    #[test]
+    fn spaces_and_colons_in_paths_are_kept() {
+        assert_eq!(unescape("/a\\040b\\134c\\01"), Path::new("/a b\\c\\01"));
+        let (controllers, path) = parse_membership("1:name=systemd:/a:b (deleted)").unwrap();
+        assert_eq!((controllers, path), (vec!["name=systemd".to_owned()], PathBuf::from("/a:b")));
+        assert_eq!(parse_membership("nonsense"), None);
+    }
 }

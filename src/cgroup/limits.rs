@@ -349,3 +349,130 @@ fn set_value(value: Option<i64>) -> Option<i64> {
 fn or_max(value: i64) -> String {
     if value < 0 { "max".to_owned() } else { value.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn set(version: Version, resources: Value, now: &[(&str, &str)]) -> Result<Vec<String>> {
+        let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+        let current = |file: &str| now.iter().find(|(name, _)| *name == file).map(|(_, value)| (*value).to_owned());
+        let settings = settings(version, &resources, &current)?;
+        Ok(settings.into_iter().map(|setting| format!("{} = {}", setting.file, setting.value)).collect())
+    }
+
+    fn v1(resources: Value) -> Vec<String> {
+        set(Version::V1, resources, &[]).unwrap()
+    }
+
+    fn v2(resources: Value) -> Vec<String> {
+        set(Version::V2, resources, &[]).unwrap()
+    }
+
+    #[test]
+    fn minus_one_is_unlimited_and_no_pids_at_all_is_one() {
+        for (limit, value) in [(-1, "max"), (0, "1"), (1, "1"), (500, "500")] {
+            let expected = [format!("pids.max = {value}")];
+            assert_eq!(v1(json!({"pids": {"limit": limit}})), expected);
+            assert_eq!(v2(json!({"pids": {"limit": limit}})), expected);
+        }
+    }
+
+    #[test]
+    fn shares_become_weights_so_that_the_defaults_and_the_ends_agree() {
+        for (shares, weight) in [(1, 1), (2, 1), (1024, 100), (262_144, 10_000), (u64::MAX, 10_000)] {
+            assert_eq!(weight_of_shares(shares), weight, "{shares}");
+        }
+        let weights: Vec<u64> = (1..=18).map(|power| weight_of_shares(1 << power)).collect();
+        assert!(weights.is_sorted(), "{weights:?}");
+    }
+
+    #[test]
+    fn on_v2_swap_is_without_memory() {
+        let memory = |limit: i64, swap: i64| json!({"memory": {"limit": limit, "swap": swap}});
+        assert_eq!(v2(memory(100, 150)), ["memory.swap.max = 50", "memory.max = 100"]);
+        assert_eq!(v2(memory(100, 100)), ["memory.swap.max = 0", "memory.max = 100"]);
+        assert_eq!(v2(memory(100, -1)), ["memory.swap.max = max", "memory.max = 100"]);
+        assert_eq!(v2(memory(-1, 0)), ["memory.swap.max = max", "memory.max = max"]);
+        assert!(set(Version::V2, memory(100, 50), &[]).is_err());
+        assert!(set(Version::V2, memory(0, 50), &[]).is_err());
+    }
+
+    #[test]
+    fn on_v1_memory_never_exceeds_memory_and_swap_on_the_way() {
+        let change = |swap: i64, now: &str| {
+            let resources = json!({"memory": {"limit": 100, "swap": swap}});
+            set(Version::V1, resources, &[("memory.limit_in_bytes", now)]).unwrap()
+        };
+        assert_eq!(change(200, "50"), ["memory.memsw.limit_in_bytes = 200", "memory.limit_in_bytes = 100"]);
+        assert_eq!(change(200, "900"), ["memory.limit_in_bytes = 100", "memory.memsw.limit_in_bytes = 200"]);
+        assert_eq!(change(-1, "900"), ["memory.memsw.limit_in_bytes = -1", "memory.limit_in_bytes = 100"]);
+    }
+
+    #[test]
+    fn on_v2_the_half_of_cpu_max_that_is_not_given_stays() {
+        let now = [("cpu.max", "50000 100000\n")];
+        let change = |cpu: Value| set(Version::V2, json!({"cpu": cpu}), &now).unwrap();
+        assert_eq!(change(json!({"period": 200000})), ["cpu.max = 50000 200000"]);
+        assert_eq!(change(json!({"quota": -1})), ["cpu.max = max 100000"]);
+        assert_eq!(v2(json!({"cpu": {"quota": 10000}})), ["cpu.max = 10000 100000"]);
+    }
+
+    #[test]
+    fn unset_values_set_nothing() {
+        let empty = json!({
+            "memory": {"limit": 0, "swap": 0, "disableOOMKiller": false, "swappiness": u64::MAX},
+            "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""},
+            "blockIO": {"weight": 0}, "hugepageLimits": [], "unified": {},
+        });
+        assert_eq!(v1(empty.clone()), [""; 0]);
+        assert_eq!(v2(empty), [""; 0]);
+    }
+
+    #[test]
+    fn each_version_has_its_own_files() {
+        let resources = json!({
+            "memory": {"reservation": 7, "swappiness": 10, "disableOOMKiller": true},
+            "cpu": {"shares": 1024, "idle": 0, "cpus": "0-1"},
+            "blockIO": {"weight": 1000, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 9}]},
+            "hugepageLimits": [{"pageSize": "2MB", "limit": 4}],
+            "unified": {"memory.high": "5"},
+        });
+        assert_eq!(
+            v1(resources.clone()),
+            [
+                "memory.soft_limit_in_bytes = 7",
+                "memory.swappiness = 10",
+                "memory.oom_control = 1",
+                "cpu.shares = 1024",
+                "cpu.idle = 0",
+                "cpuset.cpus = 0-1",
+                "blkio.bfq.weight = 1000",
+                "blkio.throttle.read_bps_device = 8:0 9",
+                "hugetlb.2MB.limit_in_bytes = 4",
+            ]
+        );
+        assert_eq!(
+            v2(resources),
+            [
+                "memory.low = 7",
+                "cpu.weight = 100",
+                "cpu.idle = 0",
+                "cpuset.cpus = 0-1",
+                "io.weight = default 10000",
+                "io.max = 8:0 rbps=9",
+                "hugetlb.2MB.max = 4",
+                "memory.high = 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_unified_key_cannot_leave_the_cgroup() {
+        for key in ["../memory.max", "memory", "a.b/c"] {
+            assert!(set(Version::V2, json!({"unified": {key: "1"}}), &[]).is_err(), "{key}");
+        }
+    }
+}
