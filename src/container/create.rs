@@ -78,7 +78,7 @@ pub struct Created {
 impl Created {
     /// From now on the container outlives this value.
     pub fn keep(&mut self) {
-        self.undo = Undo::default();
+        self.undo.disarm();
     }
 }
 
@@ -89,6 +89,13 @@ struct Undo {
     cgroup: Option<Cgroup>,
     init: Option<(Pid, OwnedFd)>,
     pid_file: Option<PathBuf>,
+}
+
+impl Undo {
+    // By field: replacing the value would drop it.
+    fn disarm(&mut self) {
+        (self.dir, self.cgroup, self.init, self.pid_file) = (None, None, None, None);
+    }
 }
 
 impl Drop for Undo {
