@@ -6,6 +6,7 @@ pub mod clone;
 pub mod exit;
 pub mod fd;
 pub mod keyring;
+pub mod mount;
 pub mod net;
 pub mod pidfd;
 pub mod process;

@@ -93,7 +93,10 @@ impl Drop for Made {
 
 fn planned(name: &str) -> Cgroup {
     let id = format!("bookend-cgroup-{}-{name}", std::process::id());
-    Cgroup::plan(None, &id, !nix::unistd::geteuid().is_root()).unwrap()
+    let cgroup = Cgroup::plan(None, &id, !nix::unistd::geteuid().is_root()).unwrap();
+    // Without one nothing would end the processes of a test that fails.
+    assert!(!cgroup.is_none(), "no cgroup can be made here");
+    cgroup
 }
 
 /// A shell that waits for a line before it runs its script.
@@ -258,6 +261,7 @@ on_each_version!(r_12_sub_cgroups_five_deep_are_killed_and_removed, |name: &str|
     assert!(cgroup.pids().unwrap().len() >= shells.len());
     let start = Instant::now();
     cgroup.kill().unwrap();
+    println!("killed after {:?}", start.elapsed());
     cgroup.delete().unwrap();
     println!("gone after {:?}", start.elapsed());
     assert!(shells.iter_mut().all(|shell| shell.signal() == Some(9)));

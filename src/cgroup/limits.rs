@@ -131,9 +131,8 @@ fn memory_v1(list: &mut List, memory: &LinuxMemory, current: Current) -> Result<
             list.add("memory", "memory.swappiness", swappiness);
         }
     }
-    match memory.disable_oom_killer() {
-        Some(true) => list.add("memory", "memory.oom_control", 1),
-        Some(false) | None => {}
+    if memory.disable_oom_killer() == Some(true) {
+        list.add("memory", "memory.oom_control", 1);
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::create::CreateOptions;
 use super::hooks::{self, Point};
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
-use super::rootfs::{self, RootfsOptions, Sources};
+use super::rootfs::{self, Prepared, RootfsOptions, Sources};
 use super::state::{State, Status};
 use super::{limits, process, terminal, user};
 use crate::linux::process::{NoReturn, exit_now, set_dumpable};
@@ -69,8 +69,10 @@ pub fn run(mut birth: Birth<'_>, sources: Sources) -> ! {
 }
 
 /// The stages. Order matters; each says what must already be true.
-fn init(birth: &mut Birth<'_>, sources: Sources, link: &mut OwnedFd) -> Result<Infallible> {
+fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Result<Infallible> {
     let proc = Procfs::open().context("open /proc")?;
+    // With our caller's rights to paths of the host, which mapped ids would take from us.
+    sources.enter()?;
     // Its file is ours only until the first change of user.
     warn(link, limits::set_oom_score(birth.process(), &proc, birth.options.rootless)?)?;
     // In its cgroup and with its ids mapped from here on.
@@ -93,8 +95,9 @@ fn init(birth: &mut Birth<'_>, sources: Sources, link: &mut OwnedFd) -> Result<I
     if birth.namespaces.is_new(Kind::Network) {
         net::bring_up_loopback().context("bring up the loopback device")?;
     }
+    let root = prepare_root(birth, sources)?;
     hooks_before_pivot(birth, link)?;
-    set_up_root(birth, sources)?;
+    root.enter()?;
 
     drop(proc);
 
@@ -206,13 +209,13 @@ fn hooks_before_pivot(birth: &Birth, link: &OwnedFd) -> Result<()> {
     hooks::run(birth.config(), Point::CreateContainer, &birth.state, Status::Creating)
 }
 
-fn set_up_root(birth: &Birth, sources: Sources) -> Result<()> {
+fn prepare_root(birth: &Birth, sources: Sources) -> Result<Prepared> {
     let options = RootfsOptions {
         no_pivot: birth.options.no_pivot,
         user_namespace: birth.user_namespace(),
         new_cgroup_namespace: birth.namespaces.is_new(Kind::Cgroup),
     };
-    rootfs::set_up(birth.bundle, sources, &[], &options)
+    rootfs::prepare(birth.bundle, sources, &birth.state.cgroup.mounts_for_container(), &options)
 }
 
 /// Closes all but the standard descriptors, those passed on purpose, the link and `start.sock`. Their owners in this

@@ -1,0 +1,415 @@
+//! The entries of `mounts`, made in their order.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use oci_spec::runtime::{Mount, Spec};
+use rustix::fs::{CWD, FsWord, Mode, OFlags, fstat, fstatfs, mkdirat, openat, symlinkat};
+
+use super::RootfsOptions;
+use super::options::{Options, READONLY};
+use super::path::{Links, Missing, O_PATH, Root, is_directory, same_file};
+use super::tree::{Change, Tree};
+use crate::cgroup::{CgroupMount, Version};
+use crate::linux::mount::MountAttributes;
+
+pub(super) const PROC_SUPER_MAGIC: FsWord = 0x9fa0;
+const SYSFS_MAGIC: FsWord = 0x6265_6572;
+const CGROUP2_MAGIC: FsWord = 0x6367_7270;
+/// The root of every procfs.
+const PROC_ROOT_INODE: u64 = 1;
+
+/// Files of /proc that may be covered: they only inform (threats.md S3; the same ones as runc and crun let through).
+const PROC_FILES: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/net/dev",
+];
+
+/// What an entry of `mounts` makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bind { recursive: bool },
+    Cgroup { version: Option<Version> },
+    Filesystem(String),
+}
+
+/// Decides what an entry makes. The error is about its type or its options.
+pub(super) fn parse(kind: Option<&str>, source: &str, options: &[&str]) -> Result<(Kind, Options), String> {
+    let options = Options::parse(options.iter().copied())?;
+    let kind = match (options.bind, kind.unwrap_or("")) {
+        (Some(recursive), _) => Kind::Bind { recursive },
+        (None, "bind") => Kind::Bind { recursive: true },
+        (None, "cgroup") => Kind::Cgroup { version: None },
+        (None, "cgroup2") => Kind::Cgroup { version: Some(Version::V2) },
+        (None, "" | "none") => return Err("type is missing: name a file system, or give the option bind".to_owned()),
+        (None, other) => Kind::Filesystem(other.to_owned()),
+    };
+    match kind {
+        Kind::Bind { .. } => {
+            options.check_bind()?;
+            if source.is_empty() {
+                return Err("source is missing for a bind mount".to_owned());
+            }
+        }
+        Kind::Cgroup { .. } => {
+            if let Some(option) = options.data.first() {
+                return Err(format!("option {option:?} is unknown for a cgroup mount; remove it"));
+            }
+        }
+        Kind::Filesystem(_) => {}
+    }
+    Ok((kind, options))
+}
+
+pub(super) fn parse_entry(mount: &Mount) -> Result<(Kind, Options)> {
+    let options: Vec<&str> = mount.options().iter().flatten().map(String::as_str).collect();
+    let source = mount.source().as_deref().and_then(Path::to_str).unwrap_or("");
+    parse(mount.typ().as_deref(), source, &options).map_err(|error| anyhow!(error))
+}
+
+/// Makes all mounts. Gives the trees that must become read-only when everything in them is made.
+pub(super) fn make_all(
+    root: &Root,
+    config: &Spec,
+    mut binds: Vec<Option<Tree>>,
+    cgroup: &[CgroupMount],
+    options: &RootfsOptions,
+) -> Result<Vec<Tree>> {
+    let mut late = Vec::new();
+    let maker = Maker { root, config, cgroup, options };
+    for (index, mount) in config.mounts().iter().flatten().enumerate() {
+        let bind = binds.get_mut(index).and_then(Option::take);
+        let made = maker.make(mount, bind).with_context(|| describe(mount))?;
+        late.extend(made);
+    }
+    maker.check_pseudo()?;
+    Ok(late)
+}
+
+fn describe(mount: &Mount) -> String {
+    let destination = mount.destination().display();
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    match parse_entry(mount) {
+        Ok((Kind::Bind { .. }, _)) => format!("bind {} on {destination}", source.display()),
+        _ => format!("mount {} on {destination}", mount.typ().as_deref().unwrap_or("?")),
+    }
+}
+
+struct Maker<'a> {
+    root: &'a Root,
+    config: &'a Spec,
+    cgroup: &'a [CgroupMount],
+    options: &'a RootfsOptions,
+}
+
+impl Maker<'_> {
+    /// Makes one mount; a tree is given back to become read-only later.
+    fn make(&self, mount: &Mount, bind: Option<Tree>) -> Result<Option<Tree>> {
+        let (kind, mut options) = parse_entry(mount)?;
+        let changes = |options: &Options| self.changes(options);
+        match kind {
+            Kind::Bind { .. } => {
+                let tree = bind.context("its source was not opened")?;
+                let place = self.place(mount, &tree)?;
+                tree.change_and_attach(&changes(&options), place)
+                    .map_err(|error| self.with_cure("bind", error.into()))?;
+                Ok(None)
+            }
+            Kind::Cgroup { version } => self.cgroup(mount, version, &mut options),
+            Kind::Filesystem(name) => {
+                let place = self.directory(mount, &name)?;
+                // What goes below a tmpfs, /dev above all, is still to be made.
+                let late = name == "tmpfs" && options.postpone_readonly();
+                if name == "tmpfs" {
+                    keep_mode(&place.0, place.1, &mut options)?;
+                }
+                let source = mount.source().as_deref().and_then(Path::to_str).unwrap_or(&name);
+                let tree = Tree::filesystem(&name, source, &options).map_err(|error| self.with_cure(&name, error))?;
+                let propagation: Vec<Change> = propagation_changes(&options.propagation);
+                tree.change_and_attach(&propagation, &place.0)?;
+                Ok(late.then_some(tree))
+            }
+        }
+    }
+
+    /// The changes of a bind mount. Only a mount that says shared, in a root that says shared, stays in the peer group of
+    /// the host's mount; all else at most receives.
+    fn changes(&self, options: &Options) -> Vec<Change> {
+        let shared = |kind: &u64| *kind == libc::MS_SHARED;
+        let root = self.root_propagation();
+        let mut changes = Vec::new();
+        if !(root.as_ref().is_some_and(|(kind, _)| shared(kind))
+            && options.propagation.iter().any(|(kind, _)| shared(kind)))
+        {
+            let kind = match root {
+                Some((libc::MS_PRIVATE | libc::MS_UNBINDABLE, _)) => libc::MS_PRIVATE,
+                _ => libc::MS_SLAVE,
+            };
+            changes.push((MountAttributes::propagation(kind), true));
+        }
+        changes.extend(propagation_changes(&options.propagation));
+        changes.push((options.recursive_attributes(), true));
+        changes.push((options.attributes(), false));
+        changes
+    }
+
+    fn root_propagation(&self) -> Option<(u64, bool)> {
+        super::root_propagation(self.config)
+    }
+
+    /// Finds or makes the place for a bind mount: a directory for a directory, a file for everything else.
+    fn place(&self, mount: &Mount, tree: &Tree) -> Result<OwnedFd> {
+        let missing = if is_directory(tree)? { Missing::BecomesDirectory } else { Missing::BecomesFile };
+        let found = self.reach(mount, missing, links_for(mount.destination(), ""))?;
+        self.guard_proc(&found.fd, Some(tree), "bind")?;
+        if is_directory(&found.fd)? != is_directory(tree)? {
+            bail!("one is a directory and the other is not");
+        }
+        Ok(found.fd)
+    }
+
+    /// Finds or makes the directory for a file system, and says whether it was made.
+    fn directory(&self, mount: &Mount, kind: &str) -> Result<(OwnedFd, bool)> {
+        let links = links_for(mount.destination(), kind);
+        let found = self.reach(mount, Missing::BecomesDirectory, links)?;
+        self.guard_proc(&found.fd, None, kind)?;
+        if !is_directory(&found.fd)? {
+            bail!("the place is not a directory");
+        }
+        Ok((found.fd, found.new))
+    }
+
+    fn reach(&self, mount: &Mount, missing: Missing, links: Links) -> Result<super::path::Found> {
+        let found =
+            self.root.reach(mount.destination(), missing, links).map_err(|error| match error.raw_os_error() {
+                Some(libc::ELOOP) if links == Links::AreRefused => anyhow!("a symbolic link leads there; refused"),
+                Some(libc::EROFS) => anyhow!("{error}: the place is missing and cannot be made; make it in the image"),
+                _ => anyhow!(error),
+            })?;
+        if self.root.is(&found.fd)? {
+            bail!("the place is the root itself; refused");
+        }
+        Ok(found)
+    }
+
+    /// What stands at /proc must be a procfs, and what is in it must be its own (threats.md S2, S3). Goes by where the
+    /// place is, not by what the configuration calls it.
+    fn guard_proc(&self, place: &OwnedFd, source: Option<&Tree>, kind: &str) -> Result<()> {
+        let name = self.root.name_of(place)?;
+        if name == Path::new("/proc") {
+            let procfs = match source {
+                Some(tree) => is_proc_root(tree)?,
+                None => kind == "proc",
+            };
+            if !procfs {
+                bail!("only a proc file system may be mounted on /proc; refused");
+            }
+        } else if name.starts_with("/proc") && !PROC_FILES.iter().any(|file| name == Path::new(file)) {
+            // It would be covered if /proc came later, and that is harmless; but then it has no use either.
+            bail!("{} is inside /proc; refused", name.display());
+        }
+        Ok(())
+    }
+
+    /// Once all is mounted: /proc and /sys, where the configuration has them, are what they should be and where they
+    /// should be, whatever came after them in the list.
+    fn check_pseudo(&self) -> Result<()> {
+        for mount in self.config.mounts().iter().flatten() {
+            let (path, magic) = match mount.typ().as_deref() {
+                Some("proc") => (mount.destination(), PROC_SUPER_MAGIC),
+                Some("sysfs") => (mount.destination(), SYSFS_MAGIC),
+                _ => continue,
+            };
+            let context = || format!("check {}", path.display());
+            let place = self.root.reach(path, Missing::IsAnError, Links::AreRefused).with_context(context)?.fd;
+            let right = fstatfs(&place)?.f_type == magic && (magic != PROC_SUPER_MAGIC || is_proc_root(&place)?);
+            if !right {
+                bail!("{} is covered by a later mount; refused", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// A `cgroup` mount shows the container's own cgroups, read-only if asked so, and nothing above them: bound from the
+    /// host's mounts, which inside a cgroup namespace looks as if mounted anew (threats.md S13). Without a cgroup of its
+    /// own the container sees an empty directory, or the v2 tree of its namespace, never the host's.
+    fn cgroup(&self, mount: &Mount, version: Option<Version>, options: &mut Options) -> Result<Option<Tree>> {
+        let (place, _) = self.directory(mount, "cgroup")?;
+        let shown: Vec<&CgroupMount> =
+            self.cgroup.iter().filter(|one| version.is_none_or(|version| version == one.version)).collect();
+        match shown[..] {
+            [] => {
+                let v2 = fstatfs(openat(CWD, "/sys/fs/cgroup", O_PATH, Mode::empty())?)?.f_type == CGROUP2_MAGIC;
+                let own = (self.options.new_cgroup_namespace && v2)
+                    .then(|| Tree::filesystem("cgroup2", "cgroup", options).ok())
+                    .flatten();
+                own.map_or_else(Tree::empty, Ok)?.attach(&place)?;
+                Ok(None)
+            }
+            [one] if one.name.is_empty() || version.is_some() => {
+                attach_cgroup(one, options, &place)?;
+                Ok(None)
+            }
+            _ => self.cgroup_directories(&shown, options, &place),
+        }
+    }
+
+    /// v1 and hybrid: a directory for each hierarchy.
+    fn cgroup_directories(
+        &self,
+        shown: &[&CgroupMount],
+        options: &mut Options,
+        place: &OwnedFd,
+    ) -> Result<Option<Tree>> {
+        let each = options.clone();
+        let late = options.postpone_readonly();
+        options.data = vec!["mode=755".to_owned()];
+        options.superblock.clear();
+        let top = Tree::filesystem("tmpfs", "tmpfs", options)?;
+        top.attach(place)?;
+        for one in shown {
+            let context = || format!("cgroup {}", one.name);
+            mkdirat(&top, &one.name, Mode::from_raw_mode(0o755)).with_context(context)?;
+            let directory = openat(&top, &one.name, O_PATH | OFlags::NOFOLLOW, Mode::empty())?;
+            attach_cgroup(one, &each, &directory).with_context(context)?;
+            for link in &one.links {
+                symlinkat(&one.name, &top, link).with_context(context)?;
+            }
+        }
+        Ok(late.then_some(top))
+    }
+
+    /// The next step for those errors that users of user namespaces meet.
+    fn with_cure(&self, kind: &str, error: anyhow::Error) -> anyhow::Error {
+        if !self.options.user_namespace {
+            return error;
+        }
+        let cure = match kind {
+            "sysfs" => {
+                "a user namespace without a network namespace of its own cannot mount sysfs: bind /sys as \
+                 `bookend spec --rootless` does, or add a network namespace"
+            }
+            "proc" => {
+                "a user namespace needs a pid namespace of its own, and a /proc around it that is not masked, to mount proc"
+            }
+            "mqueue" => "a user namespace needs an ipc namespace of its own to mount mqueue",
+            "devpts" => "gid= must be a mapped group: remove gid=5 where only one id is mapped",
+            "bind" => "a user namespace cannot take off flags (ro, nosuid, nodev, noexec, atime) that the source has",
+            _ => return error,
+        };
+        anyhow!("{error:#}; {cure}")
+    }
+}
+
+fn attach_cgroup(one: &CgroupMount, options: &Options, place: &OwnedFd) -> Result<()> {
+    let source = openat(CWD, &one.source, O_PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY, Mode::empty())
+        .map_err(io::Error::from)
+        .with_context(|| format!("open {}", one.source.display()))?;
+    let tree = Tree::copy_of(&source, false)?;
+    // Only restrictions: the access times of a cgroup interest nobody, and may be locked.
+    let restrict = (options.set | options.recursive_set) & RESTRICTIONS;
+    let private = (MountAttributes::propagation(libc::MS_PRIVATE), false);
+    tree.change_and_attach(&[private, (MountAttributes::new(restrict, 0), false)], place)?;
+    Ok(())
+}
+
+/// MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC.
+const RESTRICTIONS: u64 = READONLY | 0b1110;
+
+/// S2: these must be where they are called to be, not where the image sends them.
+fn links_for(destination: &Path, kind: &str) -> Links {
+    let is = |path: &str| destination.components().eq(Path::new(path).components());
+    if ["proc", "sysfs"].contains(&kind) || is("/proc") || is("/sys") { Links::AreRefused } else { Links::StayInside }
+}
+
+pub(super) fn is_proc_root(fd: impl AsFd) -> io::Result<bool> {
+    Ok(fstatfs(&fd)?.f_type == PROC_SUPER_MAGIC && fstat(&fd)?.st_ino == PROC_ROOT_INODE)
+}
+
+/// A tmpfs without `mode=` takes the mode of the directory that it covers; without one the kernel's, 1777.
+fn keep_mode(place: &OwnedFd, new: bool, options: &mut Options) -> Result<()> {
+    if !new && !options.data.iter().any(|option| option.starts_with("mode=")) {
+        options.data.push(format!("mode={:o}", fstat(place)?.st_mode & 0o7777));
+    }
+    Ok(())
+}
+
+fn propagation_changes(given: &[(u64, bool)]) -> Vec<Change> {
+    given.iter().map(|&(kind, recursive)| (MountAttributes::propagation(kind), recursive)).collect()
+}
+
+/// A bind source or the root file system, as `create` saw it and as init finds it again.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    seen: OwnedFd,
+    recursive: bool,
+}
+
+impl Source {
+    /// Opens the source where the host is visible: it is known to be there before anything is made.
+    pub fn open(path: PathBuf, recursive: bool) -> Result<Source> {
+        let seen = openat(CWD, &path, O_PATH, Mode::empty())
+            .map_err(io::Error::from)
+            .with_context(|| format!("open {}", path.display()))?;
+        Ok(Source { path, seen, recursive })
+    }
+
+    /// Copies the mount at the source, in the mount namespace that we are in now: the kernel lets nobody copy from
+    /// another one. It has to be the file that `create` saw.
+    pub fn copy(&self) -> Result<(OwnedFd, Tree)> {
+        let context = || format!("open {}", self.path.display());
+        let here = openat(CWD, &self.path, O_PATH, Mode::empty()).map_err(io::Error::from).with_context(context)?;
+        if !same_file(&self.seen, &here)? {
+            bail!("{} was replaced while the container was being created", self.path.display());
+        }
+        let tree = Tree::copy_of(&here, self.recursive).with_context(|| format!("copy {}", self.path.display()))?;
+        Ok((here, tree))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_option_bind_counts_more_than_the_type() {
+        let bind = |recursive| Kind::Bind { recursive };
+        assert_eq!(parse(Some("none"), "/sys", &["rbind"]).unwrap().0, bind(true));
+        assert_eq!(parse(Some("proc"), "/sys", &["bind"]).unwrap().0, bind(false));
+        assert_eq!(parse(Some("bind"), "/sys", &["ro"]).unwrap().0, bind(true));
+        assert_eq!(parse(Some("tmpfs"), "", &["ro"]).unwrap().0, Kind::Filesystem("tmpfs".into()));
+    }
+
+    #[test]
+    fn an_entry_that_says_too_little_is_refused() {
+        assert!(parse(None, "/x", &[]).unwrap_err().contains("type is missing"));
+        assert!(parse(Some("bind"), "", &[]).unwrap_err().contains("source is missing"));
+        assert!(parse(Some("cgroup"), "cgroup", &["memory"]).unwrap_err().contains("\"memory\" is unknown"));
+    }
+
+    #[test]
+    fn s_02_only_proc_and_sys_must_not_be_reached_through_links() {
+        for (path, kind, links) in [
+            ("/proc", "bind", Links::AreRefused),
+            ("/sys/", "bind", Links::AreRefused),
+            ("/elsewhere", "proc", Links::AreRefused),
+            ("/elsewhere", "sysfs", Links::AreRefused),
+            ("/var/run", "tmpfs", Links::StayInside),
+            ("/proc/cpuinfo", "bind", Links::StayInside),
+        ] {
+            assert_eq!(links_for(Path::new(path), kind), links, "{path}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A mount, or a tree of them, held by descriptor: made aside, changed, and only then attached to a place.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result, anyhow};
+use rustix::io::Errno;
+use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags as Attr, MoveMountFlags, OpenTreeFlags};
+
+use super::options::Options;
+use super::path::link_to;
+use crate::linux::mount::{MountAttributes, mount_setattr};
+
+/// A mount by its root. It stays after the tree is attached, and changes the attached mount then.
+#[derive(Debug)]
+pub(super) struct Tree {
+    fd: OwnedFd,
+}
+
+/// One change of a tree, and whether it goes for all mounts below.
+pub(super) type Change = (MountAttributes, bool);
+
+impl Tree {
+    /// Copies what is mounted at `place`, which is in our own mount namespace: the beginning of every bind mount.
+    pub fn copy_of(place: impl AsFd, recursive: bool) -> io::Result<Tree> {
+        let mut flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        if recursive {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        Ok(Tree { fd: mount::open_tree(place, "", flags)? })
+    }
+
+    /// Makes a new mount of a file system.
+    pub fn filesystem(kind: &str, source: &str, options: &Options) -> Result<Tree> {
+        let context = mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| match error {
+            Errno::NODEV => anyhow!("the kernel knows no file system {kind:?}"),
+            error => anyhow!(io::Error::from(error)),
+        })?;
+        let tell = |error: Errno| with_words_of(context.as_fd(), error);
+        if !source.is_empty() {
+            mount::fsconfig_set_string(&context, "source", source).map_err(tell)?;
+        }
+        for flag in &options.superblock {
+            mount::fsconfig_set_flag(&context, *flag).map_err(tell)?;
+        }
+        for option in &options.data {
+            match option.split_once('=') {
+                Some((key, value)) => mount::fsconfig_set_string(&context, key, value),
+                None => mount::fsconfig_set_flag(&context, option.as_str()),
+            }
+            .map_err(tell)
+            .with_context(|| format!("option {option:?}"))?;
+        }
+        mount::fsconfig_create(&context).map_err(tell)?;
+        let attributes = Attr::from_bits_retain((options.set | options.recursive_set) as u32);
+        let fd = mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(tell)?;
+        Ok(Tree { fd })
+    }
+
+    /// An empty directory that cannot be written to.
+    pub fn empty() -> Result<Tree> {
+        let options = Options::parse(["ro", "nosuid", "nodev", "noexec", "mode=755", "nr_inodes=1"]);
+        Tree::filesystem("tmpfs", "tmpfs", &options.expect("these are options"))
+    }
+
+    /// Puts the tree on top of what is at `place`.
+    pub fn attach(&self, place: impl AsFd) -> io::Result<()> {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        Ok(mount::move_mount(&self.fd, "", place, "", flags)?)
+    }
+
+    /// Changes the tree, then attaches it: at no time is it seen unchanged. Before Linux 5.12 a tree can only be changed
+    /// when it is attached, and that goes the other way round.
+    pub fn change_and_attach(&self, changes: &[Change], place: impl AsFd) -> io::Result<()> {
+        let mut attached = false;
+        for (attributes, recursive) in changes {
+            if *attributes == MountAttributes::default() {
+                continue;
+            }
+            match mount_setattr(&self.fd, *recursive, attributes) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+                    if !attached {
+                        self.attach(&place)?;
+                        attached = true;
+                    }
+                    self.change_by_remount(attributes, *recursive)?;
+                }
+                other => other?,
+            }
+        }
+        if attached { Ok(()) } else { self.attach(place) }
+    }
+
+    /// Changes a tree that is attached.
+    pub fn change(&self, attributes: &MountAttributes, recursive: bool) -> io::Result<()> {
+        match mount_setattr(&self.fd, recursive, attributes) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => self.change_by_remount(attributes, recursive),
+            other => other,
+        }
+    }
+
+    /// Does with mount(2) what `mount_setattr` does. A remount would drop every flag that is not given, so those that
+    /// the mount has are given again (threats.md S21).
+    fn change_by_remount(&self, attributes: &MountAttributes, recursive: bool) -> io::Result<()> {
+        use nix::mount::{MsFlags, mount};
+        let link = link_to(&self.fd);
+        let call = |flags| Ok::<(), io::Error>(mount(None::<&str>, link.as_str(), None::<&str>, flags, None::<&str>)?);
+        if attributes.propagation != 0 {
+            let reach = if recursive { MsFlags::MS_REC } else { MsFlags::empty() };
+            call(MsFlags::from_bits_retain(attributes.propagation) | reach)?;
+        }
+        if attributes.set | attributes.clear == 0 {
+            return Ok(());
+        }
+        if recursive {
+            return Err(io::Error::other("recursive mount options need Linux 5.12"));
+        }
+        let wanted = old_flags(rustix::fs::fstatvfs(&self.fd)?.f_flag.bits(), attributes);
+        call(MsFlags::MS_REMOUNT | MsFlags::MS_BIND | wanted)
+    }
+}
+
+impl AsFd for Tree {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The flags for a remount of a mount that has `current` (`ST_*` of statvfs(3)).
+fn old_flags(current: u64, attributes: &MountAttributes) -> nix::mount::MsFlags {
+    use nix::mount::MsFlags;
+    let table = [
+        (Attr::MOUNT_ATTR_RDONLY, libc::ST_RDONLY, MsFlags::MS_RDONLY),
+        (Attr::MOUNT_ATTR_NOSUID, libc::ST_NOSUID, MsFlags::MS_NOSUID),
+        (Attr::MOUNT_ATTR_NODEV, libc::ST_NODEV, MsFlags::MS_NODEV),
+        (Attr::MOUNT_ATTR_NOEXEC, libc::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (Attr::MOUNT_ATTR_NODIRATIME, libc::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+    ];
+    let mut flags = MsFlags::empty();
+    for (attr, has, flag) in table {
+        let (attr, has) = (u64::from(attr.bits()), current & has != 0);
+        if attributes.set & attr != 0 || (has && attributes.clear & attr == 0) {
+            flags |= flag;
+        }
+    }
+    let atime = u64::from(Attr::MOUNT_ATTR__ATIME.bits());
+    flags
+        | match (attributes.clear & atime != 0).then_some(attributes.set & atime) {
+            Some(set) if set == u64::from(Attr::MOUNT_ATTR_NOATIME.bits()) => MsFlags::MS_NOATIME,
+            Some(set) if set == u64::from(Attr::MOUNT_ATTR_STRICTATIME.bits()) => MsFlags::MS_STRICTATIME,
+            Some(_) => MsFlags::MS_RELATIME,
+            None if current & libc::ST_NOATIME != 0 => MsFlags::MS_NOATIME,
+            None if current & libc::ST_RELATIME != 0 => MsFlags::MS_RELATIME,
+            None => MsFlags::MS_STRICTATIME,
+        }
+}
+
+/// The file system's own words, which it leaves to be read from its context, say more than the number.
+fn with_words_of(context: BorrowedFd, error: Errno) -> anyhow::Error {
+    let mut words = Vec::new();
+    let mut buffer = [0; 512];
+    while let Ok(length @ 1..) = rustix::io::read(context, &mut buffer[..]) {
+        // Each message is "e ", "w " or "i " and the text.
+        let line = String::from_utf8_lossy(&buffer[..length]);
+        words.push(line.get(2..).unwrap_or("").trim_end().to_owned());
+    }
+    let error = io::Error::from(error);
+    if words.is_empty() { anyhow!(error) } else { anyhow!("{error} ({})", words.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::mount::MsFlags;
+
+    #[test]
+    fn s21_a_remount_keeps_every_flag_that_the_mount_has() {
+        let set_readonly = MountAttributes::new(u64::from(Attr::MOUNT_ATTR_RDONLY.bits()), 0);
+        for bits in 0..16 {
+            // ST_RDONLY, ST_NOSUID, ST_NODEV, ST_NOEXEC are the lowest bits, as the MS_ ones are.
+            let flags = old_flags(bits, &set_readonly);
+            assert_eq!(flags, MsFlags::from_bits_retain(bits) | MsFlags::MS_RDONLY | MsFlags::MS_STRICTATIME);
+        }
+        assert!(old_flags(libc::ST_NOATIME | libc::ST_RELATIME, &set_readonly).contains(MsFlags::MS_NOATIME));
+    }
+
+    #[test]
+    fn a_remount_drops_only_what_is_cleared() {
+        let clear_nosuid = MountAttributes::new(0, u64::from(Attr::MOUNT_ATTR_NOSUID.bits()));
+        let flags = old_flags(libc::ST_NOSUID | libc::ST_NODEV, &clear_nosuid);
+        assert_eq!(flags, MsFlags::MS_NODEV | MsFlags::MS_STRICTATIME);
+    }
+}
