@@ -1,1 +1,114 @@
-//!
+//! Capabilities: the five sets, exactly as configured (S10).
+
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
+
+use crate::linux::capability::{self, Sets};
+
+/// Number N of the kernel is at index N (include/uapi/linux/capability.h).
+const NAMES: [&str; 41] = [
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+fn mask(set: &Option<Capabilities>) -> u64 {
+    set.iter().flatten().filter_map(number).fold(0, |mask, number| mask | 1 << number)
+}
+
+fn number(capability: &Capability) -> Option<usize> {
+    let name = capability.to_string();
+    NAMES.iter().position(|known| *known == name)
+}
+
+fn names(mask: u64) -> String {
+    let names = (0..64).filter(|bit| mask & 1 << bit != 0);
+    let names = names.map(|bit| NAMES.get(bit).map_or(format!("capability {bit}"), |name| format!("CAP_{name}")));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// What a process shall have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    sets: Sets,
+    bounding: u64,
+    ambient: u64,
+}
+
+impl Wanted {
+    /// No capabilities configured means none.
+    pub fn new(configured: &Option<LinuxCapabilities>) -> Wanted {
+        let Some(configured) = configured else { return Wanted::default() };
+        Wanted {
+            sets: Sets {
+                effective: mask(configured.effective()),
+                permitted: mask(configured.permitted()),
+                inheritable: mask(configured.inheritable()),
+            },
+            bounding: mask(configured.bounding()),
+            ambient: mask(configured.ambient()),
+        }
+    }
+
+    /// Drops from the bounding set what is not wanted there. While we still have CAP_SETPCAP.
+    pub fn limit_bounding(&self) -> Result<()> {
+        for bit in 0..64 {
+            match capability::in_bounding(bit) {
+                None => break,
+                Some(true) if self.bounding & 1 << bit == 0 => capability::drop_from_bounding(bit)
+                    .with_context(|| format!("drop {} from the bounding set", names(1 << bit)))?,
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the other four, after the change of user. Returns what cannot be raised, for a warning.
+    pub fn apply(&self) -> Result<Option<String>> {
+        let missing = self.sets.permitted & !capability::get().context("capget")?.permitted;
+        if missing != 0 {
+            bail!("process.capabilities.permitted: bookend itself does not have {}; remove it", names(missing));
+        }
+        capability::set(self.sets).with_context(|| {
+            let Sets { effective, permitted, inheritable } = self.sets;
+            let (e, p, i) = (names(effective), names(permitted), names(inheritable));
+            format!("set capabilities (effective [{e}], permitted [{p}], inheritable [{i}])")
+        })?;
+        capability::clear_ambient().context("clear ambient capabilities")?;
+        // capabilities(7): only what is both permitted and inheritable can be ambient.
+        let possible = self.ambient & self.sets.permitted & self.sets.inheritable;
+        for bit in (0..64).filter(|bit| possible & 1 << bit != 0) {
+            capability::raise_ambient(bit).with_context(|| format!("raise {} to ambient", names(1 << bit)))?;
+        }
+        let left = self.ambient & !possible;
+        Ok((left != 0).then(|| format!("{} cannot be ambient: not permitted and inheritable", names(left))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_capability_that_the_specification_names_has_its_number() {
+        let all = NAMES.map(|name| format!("CAP_{name}"));
+        let set: Capabilities = serde_json::from_value(serde_json::json!(all.as_slice())).unwrap();
+        assert_eq!(mask(&Some(set)), (1 << 41) - 1);
+        let one = |name: &str| mask(&Some(serde_json::from_value(serde_json::json!([name])).unwrap()));
+        assert_eq!(one("CAP_SYS_ADMIN"), 1 << 21);
+        assert_eq!(one("CAP_BPF"), 1 << 39);
+        assert_eq!(names(1 << 21 | 1), "CAP_CHOWN, CAP_SYS_ADMIN");
+    }
+
+    #[test]
+    fn s10_inheritable_is_what_is_configured_and_never_derived() {
+        let configured = serde_json::json!({"bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]});
+        let wanted = Wanted::new(&serde_json::from_value(configured).unwrap());
+        assert_eq!(wanted.sets.inheritable, 0);
+        assert_eq!(wanted.sets.permitted, 1 << 5);
+        assert_eq!(Wanted::new(&None), Wanted::default());
+    }
+}

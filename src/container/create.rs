@@ -1,15 +1,33 @@
 //! `create`: makes a container up to the point where its program could be executed.
 
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, geteuid};
+use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
 
 use super::bundle::Bundle;
+use super::hooks::{self, Point};
 use super::id::ContainerId;
+use super::init::{self, Birth};
+use super::link::{self, Failure, Message};
+use super::namespaces::{self, Namespaces};
 use super::root::Root;
-use super::state::State;
-use super::state::Lock;
+use super::rootfs::Sources;
+use super::start;
+use super::state::{self, ContainerError, Identity, Lock, ProcessId, State, Status};
+use super::{idmap, process, terminal, user};
+use crate::cgroup::Cgroup;
+use crate::linux::clone::{self, Cloned};
+use crate::linux::process::{NoReturn, exit_now};
+use crate::linux::procfs::Procfs;
+use crate::linux::{fd, pidfd};
 
 /// What the caller of `create` may ask for.
 #[derive(Clone, Debug)]
@@ -54,17 +72,327 @@ pub struct Created {
     pub warnings: Vec<String>,
     /// No other verb changes the container while this lives.
     pub lock: Option<Lock>,
-    kept: bool,
+    undo: Undo,
 }
 
 impl Created {
     /// From now on the container outlives this value.
     pub fn keep(&mut self) {
-        self.kept = true;
+        self.undo.disarm();
+    }
+}
+
+/// What was made so far. Dropping it removes that, in the reverse order.
+#[derive(Default)]
+struct Undo {
+    dir: Option<PathBuf>,
+    cgroup: Option<Cgroup>,
+    init: Option<(Pid, OwnedFd)>,
+    pid_file: Option<PathBuf>,
+}
+
+impl Undo {
+    // By field: replacing the value would drop it.
+    fn disarm(&mut self) {
+        (self.dir, self.cgroup, self.init, self.pid_file) = (None, None, None, None);
+    }
+}
+
+impl Drop for Undo {
+    // Each on its own: one that fails must not keep the others from being undone, and the error that brought us here is
+    // the one to tell. What is left `delete --force` finds.
+    fn drop(&mut self) {
+        if let Some(pid_file) = &self.pid_file {
+            let _ = fs::remove_file(pid_file);
+        }
+        if let Some((pid, pidfd)) = &self.init {
+            let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+            let _ = waitpid(*pid, None);
+        }
+        if let Some(cgroup) = &self.cgroup {
+            let _ = cgroup.kill();
+            let _ = cgroup.delete();
+        }
+        if let Some(dir) = &self.dir {
+            let _ = fs::remove_dir_all(dir);
+        }
     }
 }
 
 /// Creates a container. The caller becomes init's parent, and must be single-threaded.
-pub fn create(_root: &Root, _id: &ContainerId, _bundle: &Bundle, _options: &CreateOptions, _has_hooks: bool) -> Result<Created> {
-    todo!()
+pub fn create(
+    root: &Root,
+    id: &ContainerId,
+    bundle: &Bundle,
+    options: &CreateOptions,
+    has_hooks: bool,
+) -> Result<Created> {
+    // What can be refused is refused before anything is made.
+    let listen_fds = process::listen_fds();
+    process::check_passed(listen_fds + options.preserve_fds)?;
+    let console = reach_console(&bundle.config, options)?;
+    let namespaces = Namespaces::open(&bundle.config)?;
+    check_rights(&namespaces, options)?;
+    let cgroup = plan_cgroup(&bundle.config, id, options.rootless)?;
+
+    let mut undo = Undo::default();
+    let dir = make_directory(root, id, &mut undo)?;
+    let lock = state::lock(&dir)?;
+    let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
+    write_down(&state, bundle, &dir)?;
+    // The directory says what there is before there is anything (R1).
+    make_cgroup(&cgroup, &bundle.config, &mut undo)?;
+    let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
+    let listener = start::listen_in(fd::open_path(&dir)?.as_fd()).context("bind start.sock")?;
+    let (ours, theirs) = link::pair()?;
+
+    let verbs_end = ours.as_raw_fd();
+    let (namespaces, state_now) = (&namespaces, state.clone());
+    let birth = Birth { bundle, options, namespaces, state: state_now, listener, link: theirs, verbs_end, listen_fds };
+    let (pid, pidfd, in_cgroup) = clone_init(birth, sources, &cgroup, &mut undo)?;
+    let proc_dir = Procfs::open().and_then(|proc| proc.process(pid)).context("open /proc of init")?;
+    let init = ProcessId::of(pid)?;
+    (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
+    identity(&state).save(&dir)?;
+    state.save(&dir)?;
+
+    let raising = Raising { bundle, namespaces, state: &state, proc_dir: proc_dir.as_fd(), in_cgroup };
+    let (mut terminal, mut warnings) = raising.serve(ours.as_fd())?;
+    warnings.splice(0..0, bundle.warnings.iter().cloned());
+    fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
+    if let (Some(socket), Some(master)) = (&console, &terminal) {
+        terminal::send_master(socket, master)?;
+        terminal = None;
+    }
+    write_pid_file(options.pid_file.as_deref(), pid, &mut undo)?;
+    Ok(Created { state, dir, pidfd, proc_dir, terminal, warnings, lock: Some(lock), undo })
+}
+
+fn reach_console(config: &Spec, options: &CreateOptions) -> Result<Option<OwnedFd>> {
+    let wants = config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    match &options.console_socket {
+        None => Ok(None),
+        Some(path) if wants => terminal::reach_socket(path).map(Some),
+        Some(_) => bail!("a console socket needs a process with a terminal: set process.terminal, or leave --console-socket out"),
+    }
+}
+
+fn check_rights(namespaces: &Namespaces, options: &CreateOptions) -> Result<()> {
+    if options.rootless && !geteuid().is_root() && !namespaces.is_own(Kind::User) {
+        bail!("rootless containers need a user namespace: add {{\"type\": \"user\"}} and mappings (`bookend spec --rootless` writes both)");
+    }
+    Ok(())
+}
+
+fn plan_cgroup(config: &Spec, id: &ContainerId, rootless: bool) -> Result<Cgroup> {
+    let path = config.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    Cgroup::plan(path, id.as_str(), rootless)
+}
+
+fn make_directory(root: &Root, id: &ContainerId, undo: &mut Undo) -> Result<PathBuf> {
+    root.prepare()?;
+    let dir = root.container(id);
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(ContainerError::AlreadyExists(id.clone())),
+        made => made.with_context(|| format!("create {}", dir.display()))?,
+    }
+    undo.dir = Some(dir.clone());
+    Ok(dir)
+}
+
+fn first_state(
+    id: &ContainerId,
+    bundle: &Bundle,
+    cgroup: &Cgroup,
+    options: &CreateOptions,
+    has_hooks: bool,
+) -> Result<State> {
+    let creator = ProcessId::of(Pid::this())?;
+    let annotations = bundle.config.annotations().iter().flatten();
+    Ok(State {
+        oci_version: state::OCI_VERSION.to_owned(),
+        id: id.clone(),
+        pid: 0,
+        start_time: 0,
+        boot_id: creator.boot_id.clone(),
+        creator,
+        bundle: bundle.dir.clone(),
+        rootfs: bundle.rootfs(),
+        created: state::rfc3339(std::time::SystemTime::now()),
+        owner: user::name(geteuid().as_raw()),
+        annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(),
+        cgroup: cgroup.clone(),
+        rootless: options.rootless,
+        has_hooks,
+        terminal: bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
+    })
+}
+
+fn identity(state: &State) -> Identity {
+    Identity { cgroup: state.cgroup.clone(), init: state.init_id(), creator: state.creator.clone() }
+}
+
+fn write_down(state: &State, bundle: &Bundle, dir: &Path) -> Result<()> {
+    identity(state).save(dir)?;
+    state.save(dir)?;
+    state::write_file(&dir.join("config.json"), &bundle.raw)
+}
+
+fn make_cgroup(cgroup: &Cgroup, config: &Spec, undo: &mut Undo) -> Result<()> {
+    cgroup.create()?;
+    undo.cgroup = Some(cgroup.clone());
+    let resources = config.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    resources.map_or(Ok(()), |resources| cgroup.set(resources))
+}
+
+/// Clones init: in its new namespaces, and born in its v2 cgroup where it can be (the last of what is returned).
+fn clone_init(
+    birth: Birth<'_>,
+    sources: Sources,
+    cgroup: &Cgroup,
+    undo: &mut Undo,
+) -> Result<(Pid, OwnedFd, bool)> {
+    let directory = cgroup.clone_into()?;
+    let directory = directory.as_ref().map(AsFd::as_fd);
+    let flags = birth.namespaces.for_clone();
+    let (pid, pidfd, in_cgroup) = if birth.namespaces.joins.is_empty() {
+        match clone::clone(flags, directory).with_context(|| format!("clone with {flags:?}"))? {
+            Cloned::Child => init::run(birth, sources),
+            Cloned::Parent { pid, pidfd, in_cgroup } => (pid, pidfd, in_cgroup),
+        }
+    } else {
+        // A helper joins, so that we stay where we are; what it clones then is our child, as if we had done it.
+        let namespaces = birth.namespaces;
+        let join = || namespaces::join(&namespaces.joins);
+        by_helper(directory, join, flags, || -> () { init::run(birth, sources) }, |_, _| Ok(()))?
+    };
+    undo.init = Some((pid, pidfd.try_clone().context("dup")?));
+    Ok((pid, pidfd, in_cgroup))
+}
+
+/// Clones a child of ours from within other namespaces: a short-lived helper makes itself ready (`prepare`) and clones it
+/// as its own sibling. `admit` puts the helper in its cgroup before it does anything.
+pub(super) fn by_helper(
+    cgroup: Option<BorrowedFd<'_>>,
+    prepare: impl FnOnce() -> Result<()>,
+    flags: nix::sched::CloneFlags,
+    child: impl FnOnce(),
+    admit: impl FnOnce(Pid, bool) -> Result<()>,
+) -> Result<(Pid, OwnedFd, bool)> {
+    let (ours, theirs) = link::pair()?;
+    match clone::clone(nix::sched::CloneFlags::empty(), cgroup).context("clone a helper")? {
+        Cloned::Child => {
+            let _guard = NoReturn;
+            drop(ours);
+            let report = |message: &Message| link::send(theirs.as_fd(), message, None);
+            let help = || -> Result<Option<Pid>> {
+                // Nothing of the container may look into us (S1, S24).
+                crate::linux::process::set_dumpable(false).context("become non-dumpable")?;
+                link::request(theirs.as_fd(), &Message::MapIds, &Message::Mapped { pid: 0 })?;
+                prepare()?;
+                let flags = flags | nix::sched::CloneFlags::CLONE_PARENT;
+                match clone::clone(flags, None).with_context(|| format!("clone with {flags:?}"))? {
+                    Cloned::Child => Ok(None),
+                    Cloned::Parent { pid, .. } => Ok(Some(pid)),
+                }
+            };
+            let told = match help() {
+                Ok(None) => {
+                    child();
+                    exit_now(125)
+                }
+                Ok(Some(pid)) => report(&Message::Cloned { pid: pid.as_raw() }),
+                Err(error) => report(&Message::Failed(Failure::of(&error))),
+            };
+            exit_now(told.is_err().into())
+        }
+        Cloned::Parent { pid: helper, in_cgroup, .. } => {
+            drop(theirs);
+            let made = attend(&ours, helper, in_cgroup, admit);
+            drop(ours);
+            waitpid(helper, None).context("wait for the helper")?;
+            let pid = made?;
+            // Our child, which only we reap: the number is its own.
+            let pidfd = pidfd::open(pid).context("pidfd_open")?;
+            Ok((pid, pidfd, in_cgroup))
+        }
+    }
+}
+
+fn attend(link: &OwnedFd, helper: Pid, in_cgroup: bool, admit: impl FnOnce(Pid, bool) -> Result<()>) -> Result<Pid> {
+    match link::receive(link.as_fd())? {
+        Some((Message::MapIds, _)) => admit(helper, in_cgroup)?,
+        Some((Message::Failed(failure), _)) => bail!(failure),
+        other => bail!("the helper said {other:?}, expected MapIds"),
+    }
+    link::send(link.as_fd(), &Message::Mapped { pid: helper.as_raw() }, None)?;
+    match link::receive(link.as_fd())? {
+        Some((Message::Cloned { pid }, _)) => Ok(Pid::from_raw(pid)),
+        Some((Message::Failed(failure), _)) => bail!(failure),
+        other => bail!("the helper said {other:?}, expected Cloned"),
+    }
+}
+
+/// What `create` does for init while that sets itself up.
+struct Raising<'a> {
+    bundle: &'a Bundle,
+    namespaces: &'a Namespaces,
+    state: &'a State,
+    proc_dir: BorrowedFd<'a>,
+    in_cgroup: bool,
+}
+
+impl Raising<'_> {
+    /// Answers until init is ready. Returns the master of its terminal, and warnings.
+    fn serve(&self, link: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, Vec<String>)> {
+        let (mut terminal, mut warnings) = (None, Vec::new());
+        loop {
+            match link::receive(link)? {
+                Some((Message::MapIds, _)) => {
+                    self.admit()?;
+                    link::send(link, &Message::Mapped { pid: self.state.pid }, None)?;
+                }
+                Some((Message::RunHooks, _)) => {
+                    hooks::run(&self.bundle.config, Point::Prestart, self.state, Status::Creating)?;
+                    hooks::run(&self.bundle.config, Point::CreateRuntime, self.state, Status::Creating)?;
+                    link::send(link, &Message::HooksRun, None)?;
+                }
+                Some((Message::Terminal, master)) => terminal = master,
+                Some((Message::Warning(warning), _)) => warnings.push(warning),
+                Some((Message::Ready, _)) => return Ok((terminal, warnings)),
+                Some((Message::Failed(failure), _)) => bail!(failure),
+                Some((other, _)) => bail!("init said {other:?} before it was ready"),
+                None => bail!("init ended before it was ready"),
+            }
+        }
+    }
+
+    /// Maps the ids of its new user namespace and puts it in its cgroup.
+    fn admit(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.state.pid);
+        if self.namespaces.is_new(Kind::User) {
+            let linux = self.bundle.config.linux().as_ref();
+            let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
+            let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
+            idmap::write(self.proc_dir, pid, uids, gids)?;
+        }
+        self.state.cgroup.enter(pid, self.in_cgroup)
+    }
+}
+
+/// Whoever waits for the file must never read half of a number.
+fn write_pid_file(path: Option<&Path>, pid: Pid, undo: &mut Undo) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    write_pid(path, pid)?;
+    undo.pid_file = Some(path.to_owned());
+    Ok(())
+}
+
+/// Writes a pid file: temporary, then renamed, in the directory where it shall be.
+pub fn write_pid(path: &Path, pid: Pid) -> Result<()> {
+    let name = path.file_name().with_context(|| format!("pid file {}", path.display()))?;
+    let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
+    fs::write(&temporary, pid.to_string())
+        .and_then(|()| fs::rename(&temporary, path))
+        .with_context(|| format!("write pid file {}", path.display()))
 }

@@ -1,14 +1,25 @@
 //! `exec`: one more process in a container.
 
+use std::convert::Infallible;
 use std::fmt;
-use std::os::fd::{OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use nix::sched::CloneFlags;
-use nix::unistd::Pid;
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, setsid};
 use oci_spec::runtime::Process;
 
-use super::state::{Init, State};
+use super::link::{self, Failure, Message};
+use super::namespaces::{self, CLONE_NEWTIME, Join};
+use super::state::{Init, State, Status};
+use super::{create, hooks, init, limits, process, rootfs, terminal, user};
+use crate::cgroup::Cgroup;
+use crate::linux::process::{NoReturn, exit_now};
+use crate::linux::procfs::Procfs;
+use crate::linux::{pidfd, signals};
 
 /// Where the terminal of a process goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,22 +88,249 @@ impl fmt::Display for ExecError {
     }
 }
 
+impl ExecError {
+    fn own(error: anyhow::Error) -> ExecError {
+        match error.downcast::<Failure>() {
+            Ok(failure) => ExecError { message: failure.message, code: failure.code },
+            Err(error) => ExecError { message: format!("{error:#}"), code: 255 },
+        }
+    }
+}
+
 /// Makes a process in a running (or created) container. The caller must be single-threaded.
-pub fn spawn(_state: &State, _dir: &Path, _options: &ExecOptions) -> Result<Child, ExecError> {
-    todo!()
+pub fn spawn(state: &State, dir: &Path, options: &ExecOptions) -> std::result::Result<Child, ExecError> {
+    spawn_in(state, dir, options).map_err(ExecError::own)
+}
+
+fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
+    process::check_passed(options.preserve_fds)?;
+    let console = reach_console(options)?;
+    let init = match (state.status(dir), state.init()) {
+        (Status::Created | Status::Running, Some(init)) => init,
+        (Status::Paused, Some(init)) if options.ignore_paused => init,
+        (Status::Paused, _) => bail!("cannot exec in a paused container (use --ignore-paused to override)"),
+        (Status::Creating, _) => bail!("cannot exec in a container that is being created"),
+        _ => bail!("cannot exec in a stopped container"),
+    };
+    let proc = Procfs::open().context("open /proc")?;
+    let init_dir = proc.process(init.pid).context("open /proc of init")?;
+    let joins = namespaces::of_process(&init_dir, CloneFlags::all() | CLONE_NEWTIME, true)?;
+    // Opened by number: it was init all the while if it has not ended.
+    if pidfd::has_ended(init.as_fd()) {
+        bail!("cannot exec in a stopped container");
+    }
+    let place = Place { state, init: Some(init.pid), child: options.cgroup_child.as_deref() };
+    let join = || namespaces::join(&joins);
+    let user = joins.iter().any(|join| join.kind == CloneFlags::CLONE_NEWUSER);
+    let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless };
+    born(birth, place, CloneFlags::empty(), join, || Ok(()), console)
 }
 
 /// The namespaces of a container that a process after its end needs, held open (O-03).
-pub fn hold_namespaces(_init: &Init) -> anyhow::Result<Vec<(CloneFlags, OwnedFd)>> {
-    todo!()
+pub fn hold_namespaces(init: &Init) -> Result<Vec<(CloneFlags, OwnedFd)>> {
+    let proc = Procfs::open().context("open /proc")?;
+    let kinds = CloneFlags::all() - CloneFlags::CLONE_NEWPID;
+    let joins = namespaces::of_process(proc.process(init.pid).context("open /proc of init")?, kinds, false)?;
+    Ok(joins.into_iter().map(|join| (join.kind, join.namespace)).collect())
 }
 
 /// Makes a process in a container whose init is gone (O-03): in the namespaces held open, with a new pid namespace and a
 /// fresh, masked /proc in a private copy of the mount namespace. The caller must be single-threaded.
 pub fn spawn_after(
-    _namespaces: &[(CloneFlags, OwnedFd)],
-    _dir: &Path,
-    _options: &ExecOptions,
-) -> Result<Child, ExecError> {
-    todo!()
+    namespaces: &[(CloneFlags, OwnedFd)],
+    dir: &Path,
+    options: &ExecOptions,
+) -> std::result::Result<Child, ExecError> {
+    spawn_after_in(namespaces, dir, options).map_err(ExecError::own)
+}
+
+fn spawn_after_in(held: &[(CloneFlags, OwnedFd)], dir: &Path, options: &ExecOptions) -> Result<Child> {
+    let console = reach_console(options)?;
+    let state = State::load_dir(dir)?;
+    let config = hooks::snapshot(&state, dir)?;
+    let mut joins = Vec::new();
+    for (kind, namespace) in held {
+        if !namespaces::is_ours(*kind, namespace)? {
+            let namespace = namespace.try_clone().context("dup")?;
+            joins.push(Join { kind: *kind, name: "namespace of the container".to_owned(), namespace });
+        }
+    }
+    let user = joins.iter().any(|join| join.kind == CloneFlags::CLONE_NEWUSER);
+    let join = || {
+        namespaces::join(&joins)?;
+        if user {
+            user::become_root()?;
+        }
+        // What is mounted from here on, nobody else sees.
+        unshare(CloneFlags::CLONE_NEWNS).context("unshare mount namespace")?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("make the mounts private")
+    };
+    let place = Place { state: &state, init: None, child: options.cgroup_child.as_deref() };
+    let proc = Procfs::open().context("open /proc")?;
+    let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless };
+    born(birth, place, CloneFlags::CLONE_NEWPID, join, || rootfs::fresh_proc(&config), console)
+}
+
+fn reach_console(options: &ExecOptions) -> Result<Option<OwnedFd>> {
+    match &options.console {
+        Console::Foreground => Ok(None),
+        Console::Socket(_) if !options.process.terminal().unwrap_or(false) => {
+            bail!("a console socket needs a process with a terminal")
+        }
+        Console::Socket(path) => terminal::reach_socket(path).map(Some),
+    }
+}
+
+/// Where the new process counts.
+struct Place<'a> {
+    state: &'a State,
+    init: Option<Pid>,
+    child: Option<&'a str>,
+}
+
+impl Place<'_> {
+    fn cgroup(&self) -> Result<Cgroup> {
+        let Some(name) = self.child else { return Ok(self.state.cgroup.clone()) };
+        let child = self.state.cgroup.child(name)?;
+        child.create()?;
+        Ok(child)
+    }
+
+    /// Puts the helper in its cgroup, so that all it clones is born there. Whether that was done: without the rights for it
+    /// the process runs all the same (X-E18).
+    fn admit(&self, cgroup: &Cgroup, helper: Pid, in_cgroup: bool) -> Result<bool> {
+        let entered = cgroup.enter(helper, in_cgroup).or_else(|error| match self.init {
+            // Controllers are enabled in it (EBUSY), so the kernel takes no process there: to where PID 1 is (X-E01).
+            Some(init) if errno_of(&error) == Some(libc::EBUSY) => self.state.cgroup.join_as(init)?.enter(helper, false),
+            _ => Err(error),
+        });
+        match entered {
+            Ok(()) => Ok(true),
+            Err(error) if self.state.rootless => {
+                let _ = error; // told by the flag that this returns
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn errno_of(error: &anyhow::Error) -> Option<i32> {
+    error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error())
+}
+
+/// What the new process takes over from its caller.
+struct Birth<'a> {
+    /// The host's.
+    proc: Procfs,
+    options: &'a ExecOptions,
+    user_namespace: bool,
+    rootless: bool,
+}
+
+/// Makes the process by way of a helper, which joins (`join`) and clones it; it finishes its own surroundings (`settle`).
+fn born(
+    birth: Birth<'_>,
+    place: Place<'_>,
+    flags: CloneFlags,
+    join: impl FnOnce() -> Result<()>,
+    settle: impl FnOnce() -> Result<()>,
+    console: Option<OwnedFd>,
+) -> Result<Child> {
+    let (cgroup, mut in_cgroup) = match place.cgroup() {
+        Ok(cgroup) => (cgroup, !place.state.cgroup.is_none()),
+        // No sub-cgroup can be made: then the container's own.
+        Err(_) if place.state.rootless => (place.state.cgroup.clone(), false),
+        Err(error) => return Err(error),
+    };
+    let directory = cgroup.clone_into()?;
+    let (ours, theirs) = link::pair()?;
+    let verbs_end = ours.as_raw_fd();
+    let oom = (birth.options, &birth.proc, birth.rootless);
+    let prepare = || {
+        // Inherited by what we clone, and its file is ours only now.
+        limits::set_oom_score(&oom.0.process, oom.1, oom.2)?;
+        join()
+    };
+    let admit = |helper, born_in| {
+        in_cgroup &= place.admit(&cgroup, helper, born_in)?;
+        Ok(())
+    };
+    let child = || run(&birth, &theirs, verbs_end, settle);
+    let (pid, pidfd, _) = create::by_helper(directory.as_ref().map(AsFd::as_fd), prepare, flags, child, admit)?;
+    drop(theirs);
+    match hear(&ours) {
+        Ok((terminal, warnings)) => {
+            let terminal = give_terminal(console, terminal)?;
+            Ok(Child { pid, pidfd, terminal, in_cgroup, warnings })
+        }
+        Err(error) => {
+            let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL); // it has ended already, or must
+            waitpid(pid, None).context("wait for the process")?;
+            if place.child.is_some() {
+                let _ = cgroup.delete(); // `delete` removes it with the container's
+            }
+            Err(error)
+        }
+    }
+}
+
+fn give_terminal(console: Option<OwnedFd>, master: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
+    match (console, master) {
+        (Some(socket), Some(master)) => terminal::send_master(&socket, &master).map(|()| None),
+        (_, master) => Ok(master),
+    }
+}
+
+/// Listens until the process has executed its program: execve closes the link.
+fn hear(link: &OwnedFd) -> Result<(Option<OwnedFd>, Vec<String>)> {
+    let (mut terminal, mut warnings) = (None, Vec::new());
+    loop {
+        match link::receive(link.as_fd())? {
+            None => return Ok((terminal, warnings)),
+            Some((Message::Terminal, master)) => terminal = master,
+            Some((Message::Warning(warning), _)) => warnings.push(warning),
+            Some((Message::Failed(failure), _)) => bail!(failure),
+            Some((other, _)) => bail!("the process said {other:?} before its program"),
+        }
+    }
+}
+
+/// The life of the process, up to its program.
+fn run(birth: &Birth<'_>, link: &OwnedFd, verbs_end: RawFd, settle: impl FnOnce() -> Result<()>) {
+    let _guard = NoReturn;
+    let _ = nix::unistd::close(verbs_end); // it is open, so this cannot fail
+    let Ok(mut link) = link.try_clone() else { exit_now(125) };
+    let failure = match enter(birth, &mut link, settle) {
+        Ok(never) => match never {},
+        Err(error) => Failure::of(&error),
+    };
+    let code = failure.code;
+    let _ = link::send(link.as_fd(), &Message::Failed(failure), None); // nobody is left to be told
+    exit_now(code)
+}
+
+/// The stages, once in the namespaces and the cgroup of the container. Not dumpable since before that (S24).
+fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<()>) -> Result<Infallible> {
+    let process = &birth.options.process;
+    if birth.user_namespace {
+        user::become_root()?;
+    }
+    let groups_denied = birth.proc.read_own("setgroups").is_ok_and(|text| text.trim() == "deny");
+    settle()?;
+    setsid().context("setsid")?;
+    process::place_stdio(birth.options.stdio.as_ref())?;
+    terminal::set_up(process, link.as_fd(), false)?;
+    // From here on no descriptor of the host is open, whatever name the container gives to one (S9).
+    let first = 3 + birth.options.preserve_fds as i32;
+    let kept = init::keep_first(&[link.as_fd()], first)?.pop().context("one for one")?;
+    std::mem::forget(std::mem::replace(link, kept)); // its number may be another's by now
+    let environment = process::environment(process, user::read_passwd, 0);
+    for warning in process::set_up(process, groups_denied)? {
+        link::send(link.as_fd(), &Message::Warning(warning), None)?;
+    }
+    let program = process::look_up(process, &environment)?;
+    signals::reset().context("reset signals")?;
+    Ok(process::exec(&program, process, &environment)?)
 }

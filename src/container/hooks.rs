@@ -1,17 +1,211 @@
 //! OCI hooks: host programs that `config.json` names, given the state on stdin (runtime-spec, "POSIX-platform Hooks").
+//! Not to be mixed up with the hooks of the lifecycle.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use oci_spec::runtime::{Hook, Spec};
 
-use super::state::State;
+use super::bundle::Bundle;
+use super::state::{State, Status};
+use crate::linux::pidfd;
+
+/// How much of what a hook said is in the error.
+const SAID: u64 = 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    Prestart,
+    CreateRuntime,
+    CreateContainer,
+    StartContainer,
+    Poststart,
+    Poststop,
+}
+
+impl Point {
+    fn name(self) -> &'static str {
+        match self {
+            Point::Prestart => "prestart",
+            Point::CreateRuntime => "createRuntime",
+            Point::CreateContainer => "createContainer",
+            Point::StartContainer => "startContainer",
+            Point::Poststart => "poststart",
+            Point::Poststop => "poststop",
+        }
+    }
+}
+
+fn of(config: &Spec, point: Point) -> &[Hook] {
+    let Some(hooks) = config.hooks() else { return &[] };
+    // Deprecated, and what docker uses.
+    #[allow(deprecated, reason = "prestart is deprecated in the specification, and docker uses nothing else")]
+    let listed = match point {
+        Point::Prestart => hooks.prestart(),
+        Point::CreateRuntime => hooks.create_runtime(),
+        Point::CreateContainer => hooks.create_container(),
+        Point::StartContainer => hooks.start_container(),
+        Point::Poststart => hooks.poststart(),
+        Point::Poststop => hooks.poststop(),
+    };
+    listed.as_deref().unwrap_or_default()
+}
+
+pub fn any(config: &Spec, points: &[Point]) -> bool {
+    points.iter().any(|point| !of(config, *point).is_empty())
+}
+
+/// Runs the hooks of a point one after the other; the first that fails is the error.
+pub fn run(config: &Spec, point: Point, state: &State, status: Status) -> Result<()> {
+    for (index, hook) in of(config, point).iter().enumerate() {
+        run_one(hook, state, status).with_context(|| describe(point, index, hook))?;
+    }
+    Ok(())
+}
+
+fn describe(point: Point, index: usize, hook: &Hook) -> String {
+    format!("{} hook #{index} {}", point.name(), hook.path().display())
+}
 
 /// Runs the poststart hooks, for `start`. The first that fails is the error.
-pub fn poststart(_state: &State, _dir: &Path) -> Result<()> {
-    todo!()
+pub fn poststart(state: &State, dir: &Path) -> Result<()> {
+    run(&snapshot(state, dir)?, Point::Poststart, state, Status::Running)
 }
 
 /// Runs every poststop hook, for `delete`; the failures are warnings.
-pub fn poststop(_state: &State, _dir: &Path) -> Vec<String> {
-    todo!()
+pub fn poststop(state: &State, dir: &Path) -> Vec<String> {
+    let config = match snapshot(state, dir) {
+        Ok(config) => config,
+        Err(error) => return vec![format!("{error:#}")],
+    };
+    let hooks = of(&config, Point::Poststop).iter().enumerate();
+    let failed = hooks.filter_map(|(index, hook)| {
+        let done = run_one(hook, state, Status::Stopped).with_context(|| describe(Point::Poststop, index, hook));
+        done.err().map(|error| format!("{error:#}"))
+    });
+    failed.collect()
+}
+
+/// The configuration as it was at `create`.
+pub(super) fn snapshot(state: &State, dir: &Path) -> Result<Spec> {
+    let path = dir.join("config.json");
+    let raw = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    Ok(Bundle::parse(&state.bundle, raw)?.config)
+}
+
+fn run_one(hook: &Hook, state: &State, status: Status) -> Result<()> {
+    let input = serde_json::to_vec(&state.oci(status)).context("serialize the state")?;
+    // Files in memory: neither a hook that does not read nor one that says more than a pipe holds can stop us.
+    let mut stdin = memory(c"state")?;
+    stdin.write_all(&input).and_then(|()| stdin.rewind()).context("write the state")?;
+    let mut output = memory(c"output")?;
+    let mut command = Command::new(hook.path());
+    let args = hook.args().as_deref().unwrap_or_default();
+    command.arg0(args.first().map_or(hook.path().as_os_str(), |name| name.as_ref())).args(args.iter().skip(1));
+    command.env_clear().envs(hook.env().iter().flatten().filter_map(|variable| variable.split_once('=')));
+    command.stdin(stdin).process_group(0);
+    command.stdout(output.try_clone().context("dup")?).stderr(output.try_clone().context("dup")?);
+    let mut child = command.spawn().context("spawn")?;
+    let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
+    let status = wait(&mut child, limit.map(Duration::from_secs))?;
+    let said = last_words(&mut output);
+    match status {
+        None => bail!("timed out after {}s{said}", limit.unwrap_or(0)),
+        Some(status) if !status.success() => match status.signal() {
+            Some(signal) => bail!("signal {signal}{said}"),
+            None => bail!("exit code {}{said}", status.code().unwrap_or(-1)),
+        },
+        Some(_) => Ok(()),
+    }
+}
+
+/// Waits for a hook until its deadline; None when it was killed, with its whole process group.
+fn wait(child: &mut Child, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
+    let pid = Pid::from_raw(child.id() as i32);
+    let handle = pidfd::open(pid).context("pidfd_open")?;
+    let ended = pidfd::wait_ended(handle.as_fd(), limit).context("poll")?;
+    if !ended {
+        // Not reaped yet, so the number is still its own.
+        let _ = killpg(pid, Signal::SIGKILL); // gone already is fine
+    }
+    let status = child.wait().context("wait")?;
+    Ok(ended.then_some(status))
+}
+
+fn memory(name: &std::ffi::CStr) -> Result<File> {
+    let file = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).context("memfd_create")?;
+    Ok(File::from(file))
+}
+
+fn last_words(output: &mut File) -> String {
+    let end = output.seek(SeekFrom::End(0)).unwrap_or(0);
+    let mut said = Vec::new();
+    let read = output.seek(SeekFrom::Start(end.saturating_sub(SAID))).and_then(|_| output.take(SAID).read_to_end(&mut said));
+    match (read, String::from_utf8_lossy(&said).trim()) {
+        (Err(_), _) | (_, "") => String::new(),
+        (_, said) => format!(": {said}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::cgroup::Cgroup;
+
+    fn state() -> State {
+        let state = serde_json::json!({
+            "ociVersion": "1.0.2", "id": "born-hook", "pid": 7, "startTime": 0, "bootId": "", "creator": {}, "bundle": "/b",
+            "rootfs": "/b/rootfs", "created": "", "owner": "root", "annotations": {"a": "b"}, "cgroup": Cgroup::none(),
+            "rootless": false, "hasHooks": false, "terminal": false
+        });
+        serde_json::from_value(state).unwrap()
+    }
+
+    fn hook(script: &str, timeout: i64) -> Hook {
+        let hook = serde_json::json!({
+            "path": "/bin/sh", "args": ["hook", "-c", script, "zero"], "env": ["KEY=value=x"], "timeout": timeout
+        });
+        serde_json::from_value(hook).unwrap()
+    }
+
+    fn error(script: &str, timeout: i64) -> String {
+        format!("{:#}", run_one(&hook(script, timeout), &state(), Status::Creating).unwrap_err())
+    }
+
+    #[test]
+    fn a_hook_gets_the_state_and_only_its_own_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let script = format!("exec > {}; cat; echo; echo $KEY ${{CARGO_MANIFEST_DIR-none}}", out.display());
+        run_one(&hook(&script, 60), &state(), Status::Creating).unwrap();
+        let said = std::fs::read_to_string(out).unwrap();
+        let mut lines = said.lines();
+        let state: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+        assert_eq!((&state["id"], &state["status"], &state["pid"]), (&"born-hook".into(), &"creating".into(), &7.into()));
+        assert_eq!(state["annotations"]["a"], "b");
+        assert_eq!(lines.next(), Some("value=x none"));
+    }
+
+    #[test]
+    fn a_failing_hook_says_how_and_with_what_words() {
+        assert_eq!(error("echo no luck >&2; exit 3", 60), "exit code 3: no luck");
+        assert_eq!(error("kill -9 $$", 60), "signal 9");
+    }
+
+    #[test]
+    fn the_time_limit_of_a_hook_is_a_bound_for_all_of_it() {
+        let begun = Instant::now();
+        assert_eq!(error("sleep 1000 & wait", 1), "timed out after 1s");
+        assert!(begun.elapsed() < Duration::from_secs(100));
+    }
 }

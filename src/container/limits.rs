@@ -1,1 +1,57 @@
-//!
+//! Limits of a process: rlimits, and how soon the kernel's out-of-memory killer takes it.
+
+use anyhow::{Context, Result};
+use oci_spec::runtime::{PosixRlimitType as Kind, Process};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::linux::procfs::Procfs;
+
+/// Sets every rlimit that is configured.
+pub fn apply(process: &Process) -> Result<()> {
+    for limit in process.rlimits().iter().flatten() {
+        // RLIM_INFINITY is none.
+        let bound = |value: u64| (value != u64::MAX).then_some(value);
+        let new = Rlimit { current: bound(limit.soft()), maximum: bound(limit.hard()) };
+        setrlimit(resource(limit.typ()), new).with_context(|| {
+            format!("set {} to soft {}, hard {} (above the caller's hard limit?)", limit.typ(), limit.soft(), limit.hard())
+        })?;
+    }
+    Ok(())
+}
+
+fn resource(kind: Kind) -> Resource {
+    match kind {
+        Kind::RlimitCpu => Resource::Cpu,
+        Kind::RlimitFsize => Resource::Fsize,
+        Kind::RlimitData => Resource::Data,
+        Kind::RlimitStack => Resource::Stack,
+        Kind::RlimitCore => Resource::Core,
+        Kind::RlimitRss => Resource::Rss,
+        Kind::RlimitNproc => Resource::Nproc,
+        Kind::RlimitNofile => Resource::Nofile,
+        Kind::RlimitMemlock => Resource::Memlock,
+        Kind::RlimitAs => Resource::As,
+        Kind::RlimitLocks => Resource::Locks,
+        Kind::RlimitSigpending => Resource::Sigpending,
+        Kind::RlimitMsgqueue => Resource::Msgqueue,
+        Kind::RlimitNice => Resource::Nice,
+        Kind::RlimitRtprio => Resource::Rtprio,
+        Kind::RlimitRttime => Resource::Rttime,
+    }
+}
+
+/// Sets `oom_score_adj`, while /proc is the host's and the file is ours. Returns a warning where a rootless caller may not
+/// lower it.
+pub fn set_oom_score(process: &Process, proc: &Procfs, rootless: bool) -> Result<Option<String>> {
+    let Some(score) = process.oom_score_adj() else { return Ok(None) };
+    let file = "oom_score_adj";
+    if proc.read_own(file).is_ok_and(|now| now.trim() == score.to_string()) {
+        return Ok(None);
+    }
+    match proc.write_own(file, score.to_string().as_bytes()) {
+        Err(error) if rootless && error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Ok(Some(format!("process.oomScoreAdj: {score} needs CAP_SYS_RESOURCE, left as it is")))
+        }
+        done => done.map(|()| None).with_context(|| format!("write {score} to {file} (lowering needs CAP_SYS_RESOURCE)")),
+    }
+}

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// ```text
 ///   create                      init
 ///     |  <------- MapIds ---------|   needs uid_map, gid_map, and its cgroup
-///     |  -------- Mapped -------> |
+///     |  -------- Mapped -------> |   with its pid as `create` sees it
 ///     |  <------ RunHooks --------|   prestart and createRuntime, before pivot_root
 ///     |  ------- HooksRun ------> |
 ///     |  <------ Terminal --------|   with the master of its terminal, where it has one
@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
     MapIds,
-    Mapped,
+    Mapped { pid: i32 },
     RunHooks,
     HooksRun,
     Terminal,
@@ -122,11 +122,11 @@ pub fn receive(link: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)
     Ok(Some((message, descriptor)))
 }
 
-/// Asks for something and waits until it is done.
-pub fn request(link: BorrowedFd<'_>, question: &Message, answer: &Message) -> Result<()> {
+/// Asks for something and waits for the answer, which must be of the kind of `answer`.
+pub fn request(link: BorrowedFd<'_>, question: &Message, answer: &Message) -> Result<Message> {
     send(link, question, None)?;
     match receive(link)? {
-        Some((message, _)) if std::mem::discriminant(&message) == std::mem::discriminant(answer) => Ok(()),
+        Some((message, _)) if std::mem::discriminant(&message) == std::mem::discriminant(answer) => Ok(message),
         Some((message, _)) => bail!("expected {answer:?}, received {message:?}"),
         None => bail!("the process that asked for this one is gone"),
     }
@@ -162,8 +162,8 @@ mod tests {
     fn a_message_out_of_order_is_an_error_that_names_both() {
         let (ours, theirs) = pair().unwrap();
         send(theirs.as_fd(), &Message::HooksRun, None).unwrap();
-        let error = request(ours.as_fd(), &Message::MapIds, &Message::Mapped).unwrap_err().to_string();
-        assert_eq!(error, "expected Mapped, received HooksRun");
+        let error = request(ours.as_fd(), &Message::MapIds, &Message::Mapped { pid: 0 }).unwrap_err().to_string();
+        assert_eq!(error, "expected Mapped { pid: 0 }, received HooksRun");
     }
 
     #[test]

@@ -201,6 +201,11 @@ impl State {
         Ok(state)
     }
 
+    /// The state in a state directory, for who knows the directory only.
+    pub fn load_dir(dir: &Path) -> Result<State> {
+        read_json(&dir.join(State::FILE))
+    }
+
     pub fn save(&self, dir: &Path) -> Result<()> {
         write_json(&dir.join(State::FILE), self)
     }
@@ -248,6 +253,23 @@ impl State {
         }
         state
     }
+}
+
+/// A time as RFC 3339 has it, UTC, in nanoseconds.
+pub fn rfc3339(time: std::time::SystemTime) -> String {
+    let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = ((since.as_secs() / 86_400) as i64, since.as_secs() % 86_400);
+    // Days since 0000-03-01, so that a leap day is the last of its year.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", since.subsec_nanos())
 }
 
 /// The right to change a container, held until it is dropped; the kernel releases it when its holder dies (R7).

@@ -1,6 +1,122 @@
 //! Runs the program from a place that a container cannot write to (S1).
+//!
+//! A process in a container that finds us in its /proc could open our `/proc/PID/exe` and, as root, overwrite the binary on
+//! the host. So before we go near a container we execute ourselves again, from a read-only mount of the binary that
+//! nobody else has, or from a sealed copy in memory.
 
-/// Re-executes this process once, from a read-only copy of its own binary.
-pub fn protect() -> anyhow::Result<()> {
-    Ok(())
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::{Context, Result};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use rustix::fs::{CWD, MemfdFlags};
+use rustix::mount::OpenTreeFlags;
+
+/// Says to the second execution that it is the second.
+const MARK: &str = "_BOOKEND_PROTECTED";
+
+/// Re-executes this process once. To be called first in main, while there is one thread.
+pub fn protect() -> Result<()> {
+    if std::env::var_os(MARK).is_some() {
+        // SAFETY: main has just begun: no other thread reads the environment.
+        unsafe { std::env::remove_var(MARK) };
+        // After an execution by descriptor our name would be its number.
+        let _ = rustix::thread::set_name(c"bookend"); // for people who look at ps
+        return Ok(());
+    }
+    let exe = File::open("/proc/self/exe").context("open /proc/self/exe")?;
+    if is_protected(&exe) {
+        return Ok(());
+    }
+    let safe = read_only_mount().or_else(|_| sealed_copy(exe)).context("make a read-only copy of bookend itself")?;
+    let error = execute(safe.as_fd());
+    Err(error).context("execute a read-only copy of bookend itself")
+}
+
+/// Whether no process whatever can open this for writing: what a supervisor finds that was started as /proc/self/exe.
+fn is_protected(exe: &File) -> bool {
+    let sealed = fcntl(exe, FcntlArg::F_GET_SEALS)
+        .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE));
+    sealed || fstatvfs(exe).is_ok_and(|mount| mount.flags().contains(FsFlags::ST_RDONLY))
+}
+
+/// A mount of the binary alone, attached nowhere. Takes CAP_SYS_ADMIN.
+fn read_only_mount() -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(CWD, "/proc/self/exe", flags)?;
+    let attributes =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is an empty C string, and the structure has the size that is given.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(tree) }
+}
+
+fn sealed_copy(mut exe: File) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Before Linux 6.3 every memfd can be executed, and the kernel does not know the flag.
+    let copy = rustix::fs::memfd_create(c"bookend", flags | MemfdFlags::EXEC)
+        .or_else(|_| rustix::fs::memfd_create(c"bookend", flags))?;
+    let mut copy = File::from(copy);
+    io::copy(&mut exe, &mut copy)?;
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&copy, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(copy.into())
+}
+
+fn execute(binary: BorrowedFd<'_>) -> io::Error {
+    let string = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::other);
+    let arguments = std::env::args_os().map(|argument| string(&argument)).collect::<io::Result<Vec<_>>>();
+    let variable = |(mut name, value): (OsString, OsString)| {
+        name.push("=");
+        name.push(value);
+        string(&name)
+    };
+    let mark = (OsString::from(MARK), OsString::from("1"));
+    let environment = std::env::vars_os().chain([mark]).map(variable).collect::<io::Result<Vec<_>>>();
+    match (arguments, environment) {
+        (Ok(arguments), Ok(environment)) => {
+            match nix::unistd::execveat(binary, c"", &arguments, &environment, nix::fcntl::AtFlags::AT_EMPTY_PATH) {
+                Ok(never) => match never {},
+                Err(errno) => errno.into(),
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s1_a_copy_of_the_binary_cannot_be_opened_for_writing() {
+        let exe = || File::open("/proc/self/exe").unwrap();
+        assert!(!is_protected(&exe()), "the tests themselves run from an ordinary file");
+        let sealed = File::from(sealed_copy(exe()).unwrap());
+        assert!(is_protected(&sealed));
+        assert_eq!(sealed.metadata().unwrap().len(), exe().metadata().unwrap().len());
+        let again = format!("/proc/self/fd/{}", sealed.as_raw_fd());
+        let mut file = std::fs::OpenOptions::new().write(true).open(again).unwrap();
+        assert!(io::Write::write(&mut file, b"x").is_err());
+        if let Ok(mount) = read_only_mount() {
+            let again = format!("/proc/self/fd/{}", mount.as_raw_fd());
+            let error = std::fs::OpenOptions::new().write(true).open(&again).unwrap_err();
+            // Of a binary that runs just now the kernel may say ETXTBSY first; is_protected asks the mount itself.
+            assert!([Some(libc::EROFS), Some(libc::ETXTBSY)].contains(&error.raw_os_error()), "{error}");
+            assert!(is_protected(&File::open(again).unwrap()));
+        }
+    }
 }
