@@ -1,5 +1,102 @@
 //! The command line: one file a verb. Each parses, makes one call, and prints.
 
+pub mod args;
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod handle;
 pub mod hooks;
+pub mod kill;
+pub mod list;
+pub mod log;
 pub mod logs;
+pub mod lookup;
+pub mod pause;
+pub mod ps;
+pub mod run;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod stop;
+pub mod test;
 pub mod timeline;
+pub mod wait;
+
+use std::ffi::OsString;
+use std::fmt;
+
+use clap::Parser;
+
+use args::{Cli, Verb};
+
+/// An error with the exit code that it asks for (interface.md 2.4).
+#[derive(Debug)]
+pub struct WithCode {
+    pub code: u8,
+    pub error: anyhow::Error,
+}
+
+impl fmt::Display for WithCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl std::error::Error for WithCode {}
+
+/// Gives an error the exit code that a verb's table asks for.
+pub fn with_code(code: u8, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    anyhow::Error::new(WithCode { code, error: error.into() })
+}
+
+/// Runs one command line and returns its exit code. Errors are printed here, once, and nowhere else.
+pub fn main(arguments: Vec<OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            // There is nobody left to tell when this cannot be printed.
+            let _ = error.print();
+            return code;
+        }
+    };
+    let log = log::Log::new(&cli.global);
+    match run_verb(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            log.error(&error);
+            match error.downcast_ref::<WithCode>() {
+                Some(known) => known.code,
+                None => cli.verb.error_code(),
+            }
+        }
+    }
+}
+
+fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
+    cli.global.check()?;
+    if cli.verb.enters_containers() {
+        crate::linux::reexec::protect()?;
+    }
+    let global = &cli.global;
+    match &cli.verb {
+        Verb::Create(args) => create::run(global, args),
+        Verb::Run(args) => run::run(global, args),
+        Verb::Start(args) => start::run(global, args),
+        Verb::State(args) => state::run(global, args),
+        Verb::Kill(args) => kill::run(global, args),
+        Verb::Delete(args) => delete::run(global, args),
+        Verb::Exec(args) => exec::run(global, args),
+        Verb::List(args) => list::run(global, args),
+        Verb::Ps(args) => ps::run(global, args),
+        Verb::Pause(args) => pause::pause(global, args),
+        Verb::Resume(args) => pause::resume(global, args),
+        Verb::Spec(args) => spec::run(global, args),
+        Verb::Stop(args) => stop::run(global, args),
+        Verb::Wait(args) => wait::run(global, args),
+        Verb::Test(args) => test::run(global, args),
+        Verb::Hooks(args) => hooks::run(global, args),
+        Verb::Logs(args) => logs::run(global, args),
+        Verb::Timeline(args) => timeline::run(global, args),
+    }
+}

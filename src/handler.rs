@@ -5,4 +5,5 @@ mod address;
 mod http;
 pub mod log;
 pub mod probe;
+pub mod report;
 mod url;

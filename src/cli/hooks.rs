@@ -1,14 +1,83 @@
 //! `bookend hooks ID`: a table of the container's hooks.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 
+use super::args::{Global, Hooks, TableFormat};
+use super::{lookup, with_code};
+use crate::container::bundle::Bundle;
+use crate::lifecycle::describe;
+use crate::lifecycle::source::{Resolved, Sources, resolve};
 use crate::lifecycle::status::{HookStatus, Status};
 use crate::lifecycle::timeline::seconds;
 use crate::lifecycle::wall::parse_rfc3339;
 
 const TITLES: [&str; 8] = ["HOOK", "HANDLER", "STATE", "STARTED", "TOOK", "ATTEMPTS", "EXIT CODE", "REASON"];
+
+pub fn run(global: &Global, args: &Hooks) -> Result<u8> {
+    let resolving = args.resolve;
+    match (&args.subject, resolving) {
+        (subject, true) => print_resolved(args, subject.as_deref().map(Path::new))?,
+        (None, false) => {
+            return Err(with_code(2, anyhow!("hooks: name a container, or give --resolve with a file or bundle")));
+        }
+        (Some(id), false) => {
+            let id = id.parse().map_err(|error: String| anyhow!(error))?;
+            let dir = lookup::records(global, &id)?;
+            let status = Status::load(&dir)?;
+            match args.format {
+                TableFormat::Table => print!("{}", render(&status, crate::linux::clock::wall())),
+                TableFormat::Json => println!("{:#}", json(&status)),
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// `hooks --resolve`: what the sources say, and which of them won.
+fn print_resolved(args: &Hooks, file: Option<&Path>) -> Result<()> {
+    let resolved = match (&args.bundle, file) {
+        (Some(bundle), None) => {
+            let bundle = Bundle::load(bundle)?;
+            let annotations = bundle.config.annotations().clone().unwrap_or_default().into_iter().collect();
+            resolved(&annotations, &bundle.dir, None, args.container.as_deref())?
+        }
+        (None, Some(file)) => {
+            resolved(&BTreeMap::new(), Path::new("/nonexistent"), Some(file), args.container.as_deref())?
+        }
+        _ => bail!(with_code(2, anyhow!("hooks --resolve: give a Pod or lifecycle file, or --bundle DIR"))),
+    };
+    resolved.warnings.iter().for_each(|warning| eprintln!("bookend: warning: {warning}"));
+    match args.format {
+        TableFormat::Table => print!("{}", describe::text(&resolved)),
+        TableFormat::Json => println!("{:#}", describe::json(&resolved)),
+    }
+    Ok(())
+}
+
+/// A file with `kind` is a Pod or a workload; one without is a lifecycle file.
+fn resolved(
+    annotations: &BTreeMap<String, String>,
+    bundle: &Path,
+    file: Option<&Path>,
+    container: Option<&str>,
+) -> Result<Resolved> {
+    let is_pod = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().any(|line| line.trim_start().starts_with("kind:") || line.contains("\"kind\""))
+    };
+    let file = file.map(Path::to_owned);
+    let (pod, lifecycle) = match file.as_ref() {
+        Some(path) if path.as_os_str() == "-" || is_pod(path) => (file.as_deref(), None),
+        _ => (None, file.as_deref()),
+    };
+    let id = container.unwrap_or("container");
+    Ok(resolve(&Sources { pod, container, lifecycle, annotations, bundle, id, flags_are_global: false })?)
+}
 
 /// The table, a row a handler; `wall` is the present wall time, up to which a running hook has taken.
 pub fn render(status: &Status, wall: Duration) -> String {
@@ -46,7 +115,8 @@ fn took(state: &HookStatus, wall: Duration) -> Option<Duration> {
     Some(end.saturating_sub(started))
 }
 
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+/// Rows with their columns aligned.
+pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut text = String::new();

@@ -5,12 +5,15 @@ use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
+use super::args::{Global, Logs};
+use super::{lookup, with_code};
 use crate::handler::log::parse_file_name;
 use crate::lifecycle::journal::open_regular;
 use crate::lifecycle::model::Hook;
+use crate::lifecycle::status::Status;
 
 /// One attempt's output. They sort in the order of a life.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +22,27 @@ pub struct LogFile {
     pub entry: Option<usize>,
     pub attempt: u32,
     pub path: PathBuf,
+}
+
+pub fn run(global: &Global, args: &Logs) -> Result<u8> {
+    let known = |name: &String| {
+        let hook = Hook::ALL.into_iter().find(|hook| hook.name() == name);
+        hook.ok_or_else(|| with_code(2, anyhow!("--hook {name:?}: write preStart, postStart, preStop or postStop")))
+    };
+    let hook = args.hook.as_ref().map(known).transpose()?;
+    let dir = lookup::records(global, &args.id)?;
+    let mut out = io::stdout().lock();
+    if args.follow && dir == global.root()?.container(&args.id) {
+        let over = || Status::load(&dir).map_or(true, |status| status.phase == "Stopped");
+        follow(&dir, hook, args.attempt, &mut out, over)?;
+        return Ok(0);
+    }
+    let files = select(&dir.join("hooks"), hook, args.attempt)?;
+    if files.is_empty() {
+        eprintln!("bookend: no hook of {} has left any output yet (`bookend hooks {}` shows them)", args.id, args.id);
+    }
+    print(&files, &mut out)?;
+    Ok(0)
 }
 
 /// The logs in a container's `hooks` directory, all or those of one hook or attempt. No directory: none.

@@ -1,19 +1,22 @@
 //! `bookend timeline ID`: the container's life as a picture, drawn from the journal.
 
-use crate::lifecycle::journal::Record;
+use std::io::IsTerminal;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::args::{Global, PictureFormat, Timeline};
+use super::lookup;
+use crate::lifecycle::journal::{self, Record};
+use crate::lifecycle::status::Status;
 use crate::lifecycle::time::Instant;
 use crate::lifecycle::timeline;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Text,
-    Json,
-}
+use crate::linux::clock;
 
 /// How the picture is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    pub format: Format,
+    pub format: PictureFormat,
     /// Columns of the terminal.
     pub width: usize,
     pub color: bool,
@@ -22,12 +25,36 @@ pub struct Options {
     pub now: Option<Instant>,
 }
 
+pub fn run(global: &Global, args: &Timeline) -> Result<u8> {
+    let dir = lookup::records(global, &args.id)?;
+    print!("{}", of(&dir, args.format)?);
+    Ok(0)
+}
+
+/// The picture of the life whose records are in `dir`, as this terminal can show it.
+pub fn of(dir: &Path, format: PictureFormat) -> Result<String> {
+    let records = journal::read(&dir.join(journal::FILE_NAME))?;
+    let over = Status::load(dir).is_ok_and(|status| status.phase == "Stopped");
+    let terminal = std::io::stdout().is_terminal();
+    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
+    Ok(render(
+        &records,
+        &Options {
+            format,
+            width: columns.ok().filter(|columns| *columns >= 60).unwrap_or(100).min(160),
+            color: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            unicode: is_utf8(|name| std::env::var(name).ok()),
+            now: (!over).then(clock::now),
+        },
+    ))
+}
+
 pub fn render(records: &[Record], options: &Options) -> String {
     let Options { format, width, color, unicode, now } = *options;
     match format {
-        Format::Json => format!("{:#}\n", timeline::json(records, now)),
-        Format::Text if unicode => timeline::text(records, width, color, now),
-        Format::Text => timeline::ascii(records, width, color, now),
+        PictureFormat::Json => format!("{:#}\n", timeline::json(records, now)),
+        PictureFormat::Text if unicode => timeline::text(records, width, color, now),
+        PictureFormat::Text => timeline::ascii(records, width, color, now),
     }
 }
 

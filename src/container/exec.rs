@@ -202,7 +202,9 @@ impl Place<'_> {
     fn admit(&self, cgroup: &Cgroup, helper: Pid, in_cgroup: bool) -> Result<bool> {
         let entered = cgroup.enter(helper, in_cgroup).or_else(|error| match self.init {
             // Controllers are enabled in it (EBUSY), so the kernel takes no process there: to where PID 1 is (X-E01).
-            Some(init) if errno_of(&error) == Some(libc::EBUSY) => self.state.cgroup.join_as(init)?.enter(helper, false),
+            Some(init) if errno_of(&error) == Some(libc::EBUSY) => {
+                self.state.cgroup.join_as(init)?.enter(helper, false)
+            }
             _ => Err(error),
         });
         match entered {

@@ -69,7 +69,9 @@ fn by_helper(pid: Pid, kind: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
     let cure = format!("give this user a range in /etc/sub{kind}, or map its own id alone");
     let output = match command.output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!("{helper} is not installed, and an unprivileged user cannot map {kind}s without it: install uidmap, or map the user's own id alone")
+            bail!(
+                "{helper} is not installed, and an unprivileged user cannot map {kind}s without it: install uidmap, or map the user's own id alone"
+            )
         }
         output => output.with_context(|| format!("run {helper}"))?,
     };

@@ -88,7 +88,7 @@ fn default_path(
 }
 
 /// The initial user namespace is the one whose map is the identity over all ids.
-fn in_initial_user_namespace() -> bool {
+pub fn in_initial_user_namespace() -> bool {
     fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"])
 }

@@ -126,6 +126,17 @@ impl HookLog {
         self.path.as_deref()
     }
 
+    /// The last 1 KiB of stderr so far (X-E08).
+    pub fn stderr_tail(&self) -> String {
+        let tail: Vec<u8> = self.stderr_tail.iter().copied().collect();
+        String::from_utf8_lossy(&tail).into_owned()
+    }
+
+    /// The last line of stderr so far that is not blank (L-03).
+    pub fn last_line(&self) -> Option<String> {
+        (!self.last_line.is_empty()).then(|| escape(&self.last_line))
+    }
+
     /// Takes what one read(2) gave. Never fails and never blocks for long.
     pub fn write(&mut self, stream: Stream, mut bytes: &[u8]) {
         if self.policy == Policy::None {

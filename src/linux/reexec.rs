@@ -19,6 +19,14 @@ use rustix::mount::OpenTreeFlags;
 /// Says to the second execution that it is the second.
 const MARK: &str = "_BOOKEND_PROTECTED";
 
+/// Begins the command line of another process of ours, which runs the same protected copy. It inherits no variable but the one
+/// that decides where state is kept.
+pub fn command() -> std::process::Command {
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.env_clear().envs(std::env::var_os("XDG_RUNTIME_DIR").map(|dir| ("XDG_RUNTIME_DIR", dir)));
+    command
+}
+
 /// Re-executes this process once. To be called first in main, while there is one thread.
 pub fn protect() -> Result<()> {
     if std::env::var_os(MARK).is_some() {
@@ -48,8 +56,7 @@ fn is_protected(exe: &File) -> bool {
 fn read_only_mount() -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, "/proc/self/exe", flags)?;
-    let attributes =
-        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: the path is an empty C string, and the structure has the size that is given.
     let done = unsafe {
         libc::syscall(

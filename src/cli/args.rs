@@ -1,0 +1,447 @@
+//! The one definition of the command line (interface.md section 2).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::container::id::ContainerId;
+use crate::container::root::Root;
+
+/// What `--version` prints; runc's form.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("BOOKEND_COMMIT"), "\nspec: 1.3.0");
+
+/// A container runtime that executes lifecycle hooks itself.
+#[derive(Debug, Parser)]
+#[command(name = "bookend", version = VERSION, propagate_version = false, disable_help_subcommand = false)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags that stand before the verb.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where the state of containers is kept
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Also write messages to this file
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Say more
+    #[arg(long)]
+    pub debug: bool,
+    /// Manage control groups through systemd
+    #[arg(long)]
+    pub systemd_cgroup: bool,
+    /// Whether the runtime is without root's rights
+    #[arg(long, value_name = "WHETHER", default_value = "auto")]
+    pub rootless: Rootless,
+    #[command(flatten)]
+    pub hooks: HookFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rootless {
+    Auto,
+    True,
+    False,
+}
+
+impl Global {
+    /// What cannot be done yet is refused, never ignored.
+    pub fn check(&self) -> Result<()> {
+        if self.systemd_cgroup {
+            bail!(
+                "--systemd-cgroup: the systemd cgroup driver is not supported by this version of bookend yet; leave the flag out"
+            );
+        }
+        Ok(())
+    }
+
+    pub fn root(&self) -> Result<Root> {
+        match &self.root {
+            Some(path) => Ok(Root::at(&std::path::absolute(path)?)),
+            None => Root::default(),
+        }
+    }
+
+    pub fn is_rootless(&self) -> bool {
+        match self.rootless {
+            Rootless::Auto => !nix::unistd::geteuid().is_root() || !crate::container::root::in_initial_user_namespace(),
+            Rootless::True => true,
+            Rootless::False => false,
+        }
+    }
+}
+
+/// Where a container's hooks come from (interface.md 2.2).
+#[derive(Clone, Debug, Default, Args)]
+pub struct HookFlags {
+    /// Take the hooks of a container from this Pod or workload ("-": standard input)
+    #[arg(long, value_name = "FILE")]
+    pub pod: Option<PathBuf>,
+    /// The container of the Pod; may be left out when there is one
+    #[arg(long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// Take the hooks from this lifecycle file
+    #[arg(long, value_name = "FILE")]
+    pub lifecycle: Option<PathBuf>,
+    /// Keep a copy of the hooks' output under DIR/ID
+    #[arg(long, value_name = "DIR")]
+    pub hook_log_dir: Option<PathBuf>,
+    /// Keep nothing of the container's hooks after it is deleted
+    #[arg(long)]
+    pub no_history: bool,
+    #[arg(long, value_name = "WHEN", hide = true)]
+    pub poststart_stop: Option<String>,
+    #[arg(long, hide = true)]
+    pub strict_kubernetes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Create a container and start it
+    Run(run_args::Run),
+    /// Create a container; `start` executes its ENTRYPOINT
+    Create(run_args::Create),
+    /// Execute the ENTRYPOINT of a created container, and wait for its postStart
+    Start(Id),
+    /// Print the state of a container
+    State(Id),
+    /// Send a signal; with hooks, SIGTERM begins the stop sequence
+    Kill(Kill),
+    /// Remove a stopped container
+    Delete(Delete),
+    /// Execute one more process in a container
+    Exec(Exec),
+    /// List the containers
+    List(List),
+    /// List the processes of a container
+    Ps(Ps),
+    /// Freeze a container
+    Pause(Id),
+    /// Let a paused container go on
+    Resume(Id),
+    /// Write a config.json to begin with
+    Spec(Spec),
+    /// Stop a container: preStop, the stop signal, the grace period, SIGKILL
+    Stop(Stop),
+    /// Wait until a container is stopped, and exit with its code
+    Wait(Id),
+    /// Rehearse a container's whole life with its hooks
+    Test(Test),
+    /// Show the hooks of a container and what became of them
+    Hooks(Hooks),
+    /// Print the kept output of hooks
+    Logs(Logs),
+    /// Draw the life of a container
+    Timeline(Timeline),
+}
+
+impl Verb {
+    /// The exit code of bookend's own errors (interface.md 2.4).
+    pub fn error_code(&self) -> u8 {
+        match self {
+            Verb::Run(_) | Verb::Exec(_) | Verb::Test(_) => 125,
+            Verb::Wait(_) => 125,
+            _ => 1,
+        }
+    }
+
+    /// Whether a process of ours comes within a container's reach (threats.md S1).
+    pub fn enters_containers(&self) -> bool {
+        matches!(self, Verb::Run(_) | Verb::Create(_) | Verb::Exec(_) | Verb::Test(_))
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Id {
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+}
+
+pub mod run_args {
+    use super::*;
+
+    /// What `create` and `run` have in common.
+    #[derive(Debug, Args)]
+    pub struct Create {
+        #[arg(value_name = "ID")]
+        pub id: ContainerId,
+        /// The bundle: config.json and the root file system
+        #[arg(short, long, value_name = "DIR", default_value = ".")]
+        pub bundle: PathBuf,
+        /// Send the master of the container's terminal to this socket
+        #[arg(long, value_name = "SOCKET")]
+        pub console_socket: Option<PathBuf>,
+        /// Write init's pid to this file
+        #[arg(long, value_name = "FILE")]
+        pub pid_file: Option<PathBuf>,
+        /// Pass N more descriptors, from 3 on
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        pub preserve_fds: u32,
+        /// Do not use pivot_root
+        #[arg(long)]
+        pub no_pivot: bool,
+        /// Do not make a session keyring
+        #[arg(long)]
+        pub no_new_keyring: bool,
+        #[command(flatten)]
+        pub hooks: HookFlags,
+    }
+
+    #[derive(Debug, Args)]
+    pub struct Run {
+        #[command(flatten)]
+        pub create: Create,
+        /// Return once the container is running
+        #[arg(short, long)]
+        pub detach: bool,
+        /// Do not remove the container at its end
+        #[arg(long)]
+        pub keep: bool,
+        /// Accepted as runc's: bookend is a subreaper only where it supervises hooks
+        #[arg(long, hide = true)]
+        pub no_subreaper: bool,
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Kill {
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    /// A name with or without SIG, or a number
+    #[arg(value_name = "SIGNAL")]
+    pub signal: Option<String>,
+    /// To every process of the container
+    #[arg(short, long)]
+    pub all: bool,
+    /// Send the plain signal and never touch a hook
+    #[arg(long)]
+    pub raw: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    /// Kill what still runs; a container that is gone is no error
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+    /// Take the process from this JSON file
+    #[arg(short, long, value_name = "FILE")]
+    pub process: Option<PathBuf>,
+    /// Return once it runs
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+    /// NAME=VALUE, added to the container's environment
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// UID[:GID]
+    #[arg(short, long, value_name = "UID[:GID]")]
+    pub user: Option<String>,
+    #[arg(short = 'g', long, value_name = "GID")]
+    pub additional_gids: Vec<u32>,
+    /// One more capability
+    #[arg(short, long, value_name = "CAP_NAME")]
+    pub cap: Vec<String>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", require_equals = true)]
+    pub no_new_privs: Option<bool>,
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// Also in a paused container
+    #[arg(long)]
+    pub ignore_paused: bool,
+    #[arg(long, value_name = "PROFILE", hide = true)]
+    pub apparmor: Option<String>,
+    #[arg(long, value_name = "LABEL", hide = true)]
+    pub process_label: Option<String>,
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub cgroup: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[arg(short, long, default_value = "table")]
+    pub format: TableFormat,
+    /// Only the ids
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Ps {
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    #[arg(short, long, default_value = "table")]
+    pub format: TableFormat,
+    /// For ps(1)
+    #[arg(value_name = "PS-OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Spec {
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub bundle: PathBuf,
+    /// For a user without root's rights
+    #[arg(long)]
+    pub rootless: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Stop {
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    /// The grace period of this stop, in whole seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub grace: Option<u64>,
+    /// Print nothing
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Test {
+    /// A Pod or workload ("-": standard input)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The container of the Pod; may be left out when there is one
+    #[arg(long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// Take root file system and ENTRYPOINT from this bundle
+    #[arg(long, value_name = "DIR", conflicts_with = "rootfs")]
+    pub bundle: Option<PathBuf>,
+    /// Take the root file system from this directory
+    #[arg(long, value_name = "DIR")]
+    pub rootfs: Option<PathBuf>,
+    /// The grace period of the stop, in whole seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub grace: Option<u64>,
+    /// How long the container runs before it is stopped: 2s, 500ms, 1m30s
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    pub run_for: std::time::Duration,
+    /// Once it is running, execute this in it by /bin/sh and show what it prints
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: Option<String>,
+    #[arg(long, default_value = "text")]
+    pub format: TestFormat,
+    /// Print the verdict only
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TestFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Hooks {
+    /// A container; with --resolve a Pod or lifecycle file
+    #[arg(value_name = "ID|FILE")]
+    pub subject: Option<String>,
+    /// Print what the sources say, without a container
+    #[arg(long)]
+    pub resolve: bool,
+    #[arg(long, value_name = "DIR", requires = "resolve")]
+    pub bundle: Option<PathBuf>,
+    #[arg(long, value_name = "NAME", requires = "resolve")]
+    pub container: Option<String>,
+    #[arg(short, long, default_value = "table")]
+    pub format: TableFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    /// Only of this hook
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
+    /// Only of this attempt
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u32>,
+    /// Go on until the container is stopped
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PictureFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Timeline {
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    #[arg(short, long, default_value = "text")]
+    pub format: PictureFormat,
+}
+
+/// `5`, `1.5s`, `500ms`, `1m30s`, `2h`
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let bad = || format!("{text:?} is no duration: write seconds (5) or units (500ms, 2s, 1m30s)");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(std::time::Duration::from_secs(seconds));
+    }
+    let mut total = std::time::Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        let letters = rest[digits..].find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len() - digits);
+        let unit = match &rest[digits..digits + letters] {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(bad()),
+        };
+        total += std::time::Duration::try_from_secs_f64(number * unit).map_err(|_| bad())?;
+        rest = &rest[digits + letters..];
+    }
+    if text.is_empty() { Err(bad()) } else { Ok(total) }
+}
+
+/// The path of a flag as the user's shell means it, for who changes directory.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    Ok(std::path::absolute(path)?)
+}

@@ -1,0 +1,148 @@
+//! `create`, and what it shares with `run`.
+
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, bail};
+
+use super::args::{Global, HookFlags, run_args};
+use super::log::Log;
+use crate::container::bundle::Bundle;
+use crate::container::create::{CreateOptions, Created, create};
+use crate::container::exec::hold_namespaces;
+use crate::container::state::Init;
+use crate::lifecycle::model::Plan;
+use crate::lifecycle::notice::Notice;
+use crate::lifecycle::source::{self, Sources};
+use crate::linux::fd;
+use crate::supervisor::boot::Handover;
+use crate::supervisor::control;
+use crate::supervisor::records::Records;
+use crate::supervisor::settings::Settings;
+
+pub fn run(global: &Global, args: &run_args::Create) -> Result<u8> {
+    let prepared = prepare(global, args).with_context(|| format!("create {}", args.id))?;
+    let mut created = make(global, args, &prepared).with_context(|| format!("create {}", args.id))?;
+    if prepared.settings.plan.has_hooks() {
+        hand_over(global, args, &prepared, &created).with_context(|| format!("create {}", args.id))?;
+    }
+    created.keep();
+    Ok(0)
+}
+
+/// A bundle and its hooks, read and checked: nothing has been created yet.
+pub struct Prepared {
+    pub bundle: Bundle,
+    pub settings: Settings,
+}
+
+/// Reads and checks all input. Problems of the lifecycle are told all at once, a line each (lifecycle.md section 9).
+pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
+    let bundle = Bundle::load(&args.bundle)?;
+    let flags = Flags { global: &global.hooks, verb: &args.hooks };
+    flags.refuse_unbuilt()?;
+    let annotations = bundle.config.annotations().clone().unwrap_or_default().into_iter().collect();
+    let sources = Sources {
+        pod: flags.either(|flags| flags.pod.as_deref()),
+        container: flags.either(|flags| flags.container.as_deref()),
+        lifecycle: flags.either(|flags| flags.lifecycle.as_deref()),
+        annotations: &annotations,
+        bundle: &bundle.dir,
+        id: args.id.as_str(),
+        flags_are_global: args.hooks.pod.is_none() && args.hooks.lifecycle.is_none(),
+    };
+    let resolved = source::resolve(&sources)?;
+    let unbuilt = source::refuse_unbuilt(&resolved.plan);
+    if !unbuilt.is_empty() {
+        bail!(source::Invalid { problems: unbuilt });
+    }
+    let log = Log::new(global);
+    resolved.warnings.iter().for_each(|warning| log.warn(warning));
+    let hook_log_dir = flags.either(|flags| flags.hook_log_dir.as_deref()).map(std::path::absolute).transpose()?;
+    let no_history = global.hooks.no_history || args.hooks.no_history;
+    Ok(Prepared { bundle, settings: Settings { plan: resolved.plan, hook_log_dir, no_history } })
+}
+
+/// The verb's own flags go before those that stand in front of it.
+struct Flags<'a> {
+    global: &'a HookFlags,
+    verb: &'a HookFlags,
+}
+
+impl<'a> Flags<'a> {
+    fn either<T>(&self, of: impl Fn(&'a HookFlags) -> Option<T>) -> Option<T> {
+        of(self.verb).or_else(|| of(self.global))
+    }
+
+    fn refuse_unbuilt(&self) -> Result<()> {
+        if self.either(|flags| flags.poststart_stop.as_deref()).is_some_and(|when| when != "now") {
+            bail!("--poststart-stop: only \"now\" is supported by this version of bookend yet");
+        }
+        if self.global.strict_kubernetes || self.verb.strict_kubernetes {
+            bail!("--strict-kubernetes is not supported by this version of bookend yet; leave the flag out");
+        }
+        Ok(())
+    }
+}
+
+/// Makes the container, and its records if it has hooks. Dropping the result undoes all of it.
+pub fn make(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<Created> {
+    let plan = &prepared.settings.plan;
+    let options = CreateOptions {
+        console_socket: args.console_socket.clone(),
+        pid_file: args.pid_file.clone(),
+        preserve_fds: args.preserve_fds,
+        no_pivot: args.no_pivot,
+        no_new_keyring: args.no_new_keyring,
+        rootless: global.is_rootless(),
+        // A preStart hook may install the program (P-01).
+        lookup_program: plan.pre_start.is_empty(),
+    };
+    let root = global.root()?;
+    let created = create(&root, &args.id, &prepared.bundle, &options, plan.has_hooks())?;
+    let log = Log::new(global);
+    created.warnings.iter().for_each(|warning| log.warn(warning));
+    if plan.has_hooks() {
+        prepared.settings.save(&created.dir)?;
+        crate::supervisor::removal::remember_root(&root);
+    }
+    Ok(created)
+}
+
+/// The records of a container that was just made.
+pub fn begin_records(prepared: &Prepared, created: &Created, by_caller: bool) -> Result<Records> {
+    let Settings { plan, hook_log_dir, .. } = &prepared.settings;
+    let mut records = Records::create(&created.dir, plan, hook_log_dir.clone())?;
+    if by_caller && plan.post_start.as_ref().is_some_and(|entry| entry.policy.timeout.is_none()) {
+        // P-06
+        let text = "postStart has no time limit: whoever called `start` is blocked until it ends (set its timeout)";
+        records.tell(Notice::warning("PostStartUnlimited", text), &created.dir, plan);
+    }
+    Ok(records)
+}
+
+/// Leaves the container to a supervisor of its own.
+fn hand_over(global: &Global, args: &run_args::Create, prepared: &Prepared, created: &Created) -> Result<()> {
+    drop(begin_records(prepared, created, true)?);
+    let dir = fd::open_path(&created.dir)?;
+    let listener = control::listen_in(dir.as_fd())?;
+    let namespaces = kept_namespaces(&prepared.settings.plan, created)?;
+    let handover = Handover {
+        root: &global.root()?,
+        id: &args.id,
+        pidfd: created.pidfd.as_fd(),
+        proc_dir: created.proc_dir.as_fd(),
+        listener: listener.as_fd(),
+        namespaces: &namespaces,
+        parent: false,
+    };
+    handover.spawn()
+}
+
+/// Held only when postStop is defined: a pinned mount namespace keeps the caller's overlay busy (design.md section 2).
+pub fn kept_namespaces(plan: &Plan, created: &Created) -> Result<Vec<(nix::sched::CloneFlags, std::os::fd::OwnedFd)>> {
+    if plan.post_stop.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pid = nix::unistd::Pid::from_raw(created.state.pid);
+    hold_namespaces(&Init { pid, pidfd: created.pidfd.try_clone()? })
+}

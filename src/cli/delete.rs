@@ -1,0 +1,57 @@
+//! `delete`
+
+use anyhow::{Result, bail};
+
+use super::args::{Delete, Global};
+use super::log::Log;
+use crate::container::delete;
+use crate::container::id::ContainerId;
+use crate::container::root::Root;
+use crate::container::state::{ContainerError, State};
+use crate::supervisor::control::{self, Answer, Request};
+use crate::supervisor::removal;
+
+pub fn run(global: &Global, args: &Delete) -> Result<u8> {
+    let warnings = remove(&global.root()?, &args.id, args.force)?;
+    let log = Log::new(global);
+    warnings.iter().for_each(|warning| log.warn(warning));
+    Ok(0)
+}
+
+/// Removes a container. Where a supervisor lives it does the work, after postStop (O-09).
+pub fn remove(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String>> {
+    let state = match State::load(root, id) {
+        Ok(state) => state,
+        Err(error) => {
+            return match error.downcast_ref::<ContainerError>() {
+                Some(ContainerError::NotFound(_)) if force => Ok(Vec::new()),
+                Some(ContainerError::Damaged(..)) if force => delete::delete(root, id, true),
+                _ => Err(error),
+            };
+        }
+    };
+    let dir = root.container(id);
+    if state.has_hooks {
+        match control::ask_in(&dir, Request::Delete { force }) {
+            Ok(Some(Answer::Error(text))) if text.starts_with("that is not stopped") => {
+                bail!("cannot delete container \"{id}\" {text}")
+            }
+            Ok(Some(Answer::Error(text))) => bail!("delete {id}: {text}"),
+            Ok(Some(_)) => return Ok(Vec::new()),
+            // Its supervisor has ended, with the container or by force.
+            Ok(None) => {}
+            Err(_) if !dir.exists() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    if !force && state.has_hooks && state.init().is_some() {
+        return delete::delete(root, id, false);
+    }
+    match state.has_hooks {
+        true => removal::remove(root, &state, &dir),
+        false => delete::delete(root, id, force),
+    }
+}

@@ -1,0 +1,244 @@
+//! `exec`: one more process in a container.
+
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use oci_spec::runtime::{Capability, Process, UserBuilder};
+
+use super::args::{Exec, Global};
+use super::log::Log;
+use super::lookup;
+use super::with_code;
+use crate::container::bundle::Bundle;
+use crate::container::exec::{Child, Console, ExecOptions, spawn};
+use crate::container::state::{State, Status, write_file};
+use crate::linux::reap;
+use crate::supervisor::boot::take_signals;
+use crate::supervisor::relay::Relay;
+
+pub fn run(global: &Global, args: &Exec) -> Result<u8> {
+    let what = || format!("exec in {}", args.id);
+    refuse_unbuilt(args)?;
+    let container = lookup::container(global, &args.id)?;
+    if container.state.status(&container.dir) == Status::Stopped {
+        bail!("cannot exec in a stopped container");
+    }
+    let process = process(args, &container.state, &container.dir).with_context(what)?;
+    let terminal = process.terminal().unwrap_or(false);
+    if terminal && args.detach && args.console_socket.is_none() {
+        bail!("exec in {}: a detached process with a terminal needs --console-socket", args.id);
+    }
+    let mut options = ExecOptions::new(process);
+    options.preserve_fds = args.preserve_fds;
+    options.ignore_paused = args.ignore_paused;
+    if let Some(socket) = &args.console_socket {
+        options.console = Console::Socket(socket.clone());
+    }
+    let child = spawn(&container.state, &container.dir, &options)
+        .map_err(|error| with_code(u8::try_from(error.code).unwrap_or(125).min(127), anyhow!(error).context(what())))?;
+    let log = Log::new(global);
+    child.warnings.iter().for_each(|warning| log.warn(warning));
+    if let Some(path) = &args.pid_file {
+        write_file(path, child.pid.to_string().as_bytes())?;
+    }
+    if args.detach { Ok(0) } else { attend(child) }
+}
+
+fn refuse_unbuilt(args: &Exec) -> Result<()> {
+    let given = [
+        ("--apparmor", args.apparmor.as_deref().is_some_and(|profile| !profile.is_empty())),
+        ("--process-label", args.process_label.as_deref().is_some_and(|label| !label.is_empty())),
+        ("--cgroup", !args.cgroup.is_empty()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => bail!("exec: {flag} is not supported by this version of bookend yet; leave it out"),
+        None => Ok(()),
+    }
+}
+
+/// The container's own process with what the command line changes, or the one of `--process`.
+fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<Process> {
+    if let Some(path) = &args.process {
+        let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        let process: Process = serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
+        let mut process = process;
+        if args.tty {
+            process.set_terminal(Some(true));
+        }
+        return check(process);
+    }
+    if args.command.is_empty() {
+        return Err(with_code(2, anyhow!("exec: name a command, or give --process FILE")));
+    }
+    let mut process = own_process(state, dir)?;
+    process.set_args(Some(args.command.clone()));
+    process.set_terminal(Some(args.tty));
+    if let Some(cwd) = &args.cwd {
+        process.set_cwd(cwd.clone());
+    }
+    if !args.env.is_empty() {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend(args.env.iter().cloned());
+        process.set_env(Some(env));
+    }
+    if let Some(user) = &args.user {
+        let (uid, gid) = parse_user(user).map_err(|error| with_code(2, error))?;
+        let groups = process.user().additional_gids().clone().unwrap_or_default();
+        process.set_user(UserBuilder::default().uid(uid).gid(gid).additional_gids(groups).build()?);
+    }
+    if !args.additional_gids.is_empty() {
+        let mut user = process.user().clone();
+        let mut groups = user.additional_gids().clone().unwrap_or_default();
+        groups.extend(&args.additional_gids);
+        user.set_additional_gids(Some(groups));
+        process.set_user(user);
+    }
+    if let Some(no_new_privs) = args.no_new_privs {
+        process.set_no_new_privileges(Some(no_new_privs));
+    }
+    add_capabilities(&mut process, &args.cap)?;
+    check(process)
+}
+
+/// The `process` of the container's configuration as it was at `create`.
+pub fn own_process(state: &State, dir: &std::path::Path) -> Result<Process> {
+    let path = dir.join("config.json");
+    let raw = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let bundle = Bundle::parse(&state.bundle, raw)?;
+    bundle.config.process().clone().context("config.json has no process")
+}
+
+fn check(process: Process) -> Result<Process> {
+    if process.args().as_ref().is_none_or(Vec::is_empty) {
+        bail!("process.args: Required value");
+    }
+    if !process.cwd().is_absolute() {
+        bail!("cwd must be an absolute path, found {:?}", process.cwd());
+    }
+    let nul = |word: &String| word.contains('\0');
+    let words = process.args().iter().chain(process.env()).flatten();
+    if words.into_iter().any(nul) {
+        bail!("process: an argument or variable must not contain a NUL byte");
+    }
+    Ok(process)
+}
+
+/// `UID[:GID]`, the whole string, nothing guessed (threats.md S11).
+fn parse_user(text: &str) -> Result<(u32, u32)> {
+    let number = |word: &str| -> Result<u32> {
+        let digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+        match word.parse::<u32>() {
+            // The last one means "no change" to the kernel.
+            Ok(number) if digits && number != u32::MAX => Ok(number),
+            _ => bail!("--user {text:?}: write UID or UID:GID as numbers from 0 to 4294967294"),
+        }
+    };
+    match text.split_once(':') {
+        None => Ok((number(text)?, 0)),
+        Some((uid, gid)) => Ok((number(uid)?, number(gid)?)),
+    }
+}
+
+/// `--cap`: to every set but the inheritable and ambient ones (threats.md S10).
+fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut sets = process.capabilities().clone().unwrap_or_default();
+    for name in names {
+        let bare = name.strip_prefix("CAP_").unwrap_or(name);
+        let capability: Capability =
+            bare.parse().map_err(|_| with_code(2, anyhow!("--cap {name:?}: there is no such capability")))?;
+        let add = |set: &Option<std::collections::HashSet<Capability>>| {
+            let mut set = set.clone().unwrap_or_default();
+            set.insert(capability);
+            Some(set)
+        };
+        let (bounding, effective, permitted) = (add(sets.bounding()), add(sets.effective()), add(sets.permitted()));
+        sets.set_bounding(bounding);
+        sets.set_effective(effective);
+        sets.set_permitted(permitted);
+    }
+    process.set_capabilities(Some(sets));
+    Ok(())
+}
+
+/// Waits for a process in the foreground: its terminal is carried, our signals are passed on, its code is ours.
+fn attend(child: Child) -> Result<u8> {
+    let signals = take_signals()?;
+    let mut relay = child.terminal.map(Relay::begin).transpose().context("take over the terminal")?;
+    loop {
+        let mut fds =
+            vec![PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(relay.iter().flat_map(Relay::descriptors));
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error).context("poll"),
+        }
+        let ended = fds[0].any().unwrap_or(false);
+        drop(fds);
+        while let Ok(Some(info)) = signals.read_signal() {
+            match info.ssi_signo as i32 {
+                libc::SIGCHLD | libc::SIGCONT | libc::SIGPIPE => {}
+                libc::SIGWINCH => relay.iter().for_each(Relay::resize),
+                // Gone already: its end is about to be seen.
+                signal => drop(crate::linux::pidfd::send_signal(child.pidfd.as_fd(), signal)),
+            }
+        }
+        if let Some(relay) = &mut relay {
+            relay.serve();
+        }
+        if ended {
+            drop(relay);
+            let code = reap::reap(child.pidfd.as_fd()).code().unwrap_or(255);
+            return Ok(u8::try_from(code).unwrap_or(255));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s11_a_user_is_read_whole_or_refused() {
+        let good = [
+            ("1", (1, 0)),
+            ("0", (0, 0)),
+            ("1000:1000", (1000, 1000)),
+            ("4294967294:0", (4294967294, 0)),
+            ("007", (7, 0)),
+        ];
+        for (text, user) in good {
+            assert_eq!(parse_user(text).unwrap(), user, "{text:?}");
+        }
+        let bad = [
+            "",
+            " ",
+            "1:",
+            ":1",
+            ":",
+            "-1",
+            "+1",
+            "1:-1",
+            "4294967295",
+            "4294967296",
+            "0x1",
+            " 1",
+            "1 ",
+            "root",
+            "1:root",
+            "1:1:1",
+            "1.0",
+            "1e3",
+            "٣",
+            "1\n",
+            "1,2",
+            "99999999999999999999",
+        ];
+        for text in bad {
+            assert!(parse_user(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `bookend handle`: the child process of one attempt of a handler (hidden, for the supervisor alone).
+//!
+//! `handle ROOT ID HOOK ENTRY ATTEMPT [env:NAME=VALUE]… [ns:KIND]…`, with the report pipe and the namespaces of a
+//! postStop at fixed descriptors (handler/report.rs). Standard output and error are the hook's.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
+use oci_spec::runtime::Process;
+
+use super::exec::own_process;
+use crate::container::exec::{Child, ExecError, ExecOptions, spawn, spawn_after};
+use crate::container::id::ContainerId;
+use crate::container::root::Root;
+use crate::container::state::State;
+use crate::handler::probe;
+use crate::handler::report::{NAMESPACES_FD, REPORT_FD, Report};
+use crate::lifecycle::model::{Entry, Handler, Hook};
+use crate::lifecycle::outcome::Failure;
+use crate::linux::{inherit, pidfd, reap};
+use crate::supervisor::boot::tree_name;
+use crate::supervisor::settings::Settings;
+
+/// The Kubernetes release whose lifecycle rules are reproduced, for the User-Agent of httpGet (X-H13).
+const COMPAT: &str = "1.34";
+
+/// Runs one attempt, and reports how it went. Returns an exit code that nobody reads: the report tells.
+pub fn run(arguments: &[OsString]) -> u8 {
+    let Ok(report) = inherit::inherited(REPORT_FD) else {
+        eprintln!("bookend: handle is bookend's own: it is not to be called");
+        return 2;
+    };
+    let mut report = File::from(report);
+    let last = match Task::read(arguments).and_then(|task| task.run(&mut report)) {
+        Ok(last) => last,
+        Err(error) => Report::StartFailed { error: format!("{error:#}") },
+    };
+    match tell(&mut report, &last) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+fn tell(report: &mut File, what: &Report) -> Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    Ok(report.write_all(&line)?)
+}
+
+struct Task {
+    hook: Hook,
+    at: usize,
+    entry: Entry,
+    container: String,
+    state: State,
+    dir: PathBuf,
+    env: Vec<String>,
+    namespaces: Vec<(CloneFlags, OwnedFd)>,
+}
+
+impl Task {
+    fn read(arguments: &[OsString]) -> Result<Task> {
+        let words: Vec<&str> =
+            arguments.iter().map(|word| word.to_str().context("read the arguments")).collect::<Result<_>>()?;
+        let [root, id, hook, entry, _attempt, rest @ ..] = words.as_slice() else { bail!("too few arguments") };
+        let root = Root::at(Path::new(root));
+        let id: ContainerId = id.parse().map_err(anyhow::Error::msg)?;
+        let dir = root.container(&id);
+        let hook = Hook::ALL.into_iter().find(|known| known.name() == *hook).context("no such hook")?;
+        let at: usize = entry.parse().context("read the entry")?;
+        let plan = Settings::load(&dir)?.plan;
+        let kinds = rest.iter().filter_map(|word| word.strip_prefix("ns:"));
+        let namespaces = kinds.zip(NAMESPACES_FD..).map(|(bits, fd): (&str, RawFd)| -> Result<_> {
+            Ok((CloneFlags::from_bits_retain(bits.parse()?), inherit::inherited(fd)?))
+        });
+        Ok(Task {
+            namespaces: namespaces.collect::<Result<_>>()?,
+            hook,
+            at,
+            entry: plan.entries(hook).get(at).context("no such entry")?.clone(),
+            container: plan.container,
+            state: State::load(&root, &id)?,
+            dir,
+            env: rest.iter().filter_map(|word| word.strip_prefix("env:")).map(str::to_owned).collect(),
+        })
+    }
+
+    fn run(&self, report: &mut File) -> Result<Report> {
+        match &self.entry.handler {
+            Handler::Exec { command } => self.exec(command, report),
+            handler => Ok(self.probe(handler)),
+        }
+    }
+
+    /// 4.1: as the container's own process, but for the arguments.
+    fn exec(&self, command: &[String], report: &mut File) -> Result<Report> {
+        let mut options = ExecOptions::new(self.process(command)?);
+        options.cgroup_child = Some(tree_name(self.hook, self.at));
+        let spawned = match self.hook {
+            Hook::PostStop => spawn_after(&self.namespaces, &self.dir, &options),
+            _ => spawn(&self.state, &self.dir, &options),
+        };
+        let child = match spawned {
+            Ok(child) => child,
+            Err(ExecError { message, .. }) => return Ok(Report::StartFailed { error: message }),
+        };
+        self.attend(child, report)
+    }
+
+    fn attend(&self, child: Child, report: &mut File) -> Result<Report> {
+        tell(report, &Report::Started { pid: child.pid.as_raw(), own_cgroup: child.in_cgroup })?;
+        // A closed output must not be kept open by us, who wait (X-E13).
+        let ended = reap::wait(child.pidfd.as_fd()).context("wait for the hook's process")?;
+        Ok(Report::Exited { code: ended.code().unwrap_or(255) })
+    }
+
+    /// X-E02 to X-E04: no terminal, and no variable is added unless the policy says so.
+    fn process(&self, command: &[String]) -> Result<Process> {
+        let mut process = own_process(&self.state, &self.dir)?;
+        process.set_args(Some(command.to_vec()));
+        process.set_terminal(Some(false));
+        process.set_console_size(None);
+        if !self.env.is_empty() {
+            let mut env = process.env().clone().unwrap_or_default();
+            env.extend(self.env.iter().cloned());
+            process.set_env(Some(env));
+        }
+        Ok(process)
+    }
+
+    /// 4.2, 4.3: from the container's network.
+    fn probe(&self, handler: &Handler) -> Report {
+        let result = probe::run(
+            handler,
+            self.entry.policy.success_status,
+            self.hook,
+            &self.container,
+            COMPAT,
+            self.has_own_network(),
+            || self.join_network(),
+        );
+        match result {
+            Ok(success) => Report::Succeeded(success),
+            Err(failure) => Report::Failed(Failure { exit_code: None, ..failure }),
+        }
+    }
+
+    fn has_own_network(&self) -> bool {
+        let inode = |path: &str| std::fs::read_link(path).ok();
+        match self.kept(CloneFlags::CLONE_NEWNET) {
+            Some(fd) => {
+                inode(&format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))) != inode("/proc/self/ns/net")
+            }
+            None => inode(&format!("/proc/{}/ns/net", self.state.pid)) != inode("/proc/self/ns/net"),
+        }
+    }
+
+    fn kept(&self, kind: CloneFlags) -> Option<BorrowedFd<'_>> {
+        self.namespaces.iter().find(|(found, _)| *found == kind).map(|(_, fd)| fd.as_fd())
+    }
+
+    fn join_network(&self) -> Result<()> {
+        let wanted = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET;
+        if self.hook == Hook::PostStop {
+            for kind in [CloneFlags::CLONE_NEWUSER, CloneFlags::CLONE_NEWNET] {
+                if let Some(fd) = self.kept(kind) {
+                    join(fd, kind)?;
+                }
+            }
+            return Ok(());
+        }
+        let init = self.state.init().context("the container has exited")?;
+        if std::fs::read_link(format!("/proc/{}/ns/user", init.pid))? == std::fs::read_link("/proc/self/ns/user")? {
+            return join(init.as_fd(), CloneFlags::CLONE_NEWNET);
+        }
+        join(init.as_fd(), wanted)
+    }
+}
+
+fn join(fd: BorrowedFd, kinds: CloneFlags) -> Result<()> {
+    setns(fd, kinds).with_context(|| format!("join the container's network ({kinds:?})"))?;
+    let _ = pidfd::has_ended;
+    Ok(())
+}

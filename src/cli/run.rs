@@ -1,0 +1,170 @@
+//! `run`: create, start, and in the foreground wait and delete.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+
+use super::args::{Global, run_args};
+use super::create::{Prepared, begin_records, kept_namespaces, make, prepare};
+use super::log::Log;
+use super::{start, with_code};
+use crate::container::create::Created;
+use crate::lifecycle::life::Fault;
+use crate::lifecycle::outcome::Exit;
+use crate::linux::{fd, fork, pidfd};
+use crate::supervisor::boot::{Handover, await_ready};
+use crate::supervisor::control::{self, Answer, Request};
+use crate::supervisor::relay::Relay;
+use crate::supervisor::removal;
+use crate::supervisor::{Parts, Supervisor};
+
+pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
+    let what = || format!("run {}", args.create.id);
+    let prepared = prepare(global, &args.create).with_context(what)?;
+    let hooks = prepared.settings.plan.has_hooks();
+    match (args.detach, hooks) {
+        (false, _) => foreground(global, args, &prepared).with_context(what),
+        (true, false) => detached_plain(global, args, &prepared).with_context(what),
+        (true, true) => detached_with_hooks(global, args, &prepared).with_context(what),
+    }
+}
+
+/// This process is the supervisor, and its exit code the container's.
+fn foreground(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
+    let mut created = make(global, &args.create, prepared)?;
+    let mut supervisor = attend(global, args, prepared, &mut created)?;
+    // The lock of the birth ends here, so that others may exec, kill and delete.
+    created.keep();
+    drop(created);
+    supervisor.start();
+    let ended = supervisor.run();
+    drop(supervisor.relay.take());
+    ended?;
+    let code = supervisor.life.exit_code();
+    let exit = supervisor.life.exit;
+    if !args.keep && !supervisor.is_removed() {
+        let warnings = removal::remove(&supervisor.root, &supervisor.state, &supervisor.dir)?;
+        let log = Log::new(global);
+        warnings.iter().for_each(|warning| log.warn(warning));
+    }
+    if let Some(text) = supervisor.start_error.take() {
+        return Err(start_error(&supervisor, text, code, exit));
+    }
+    Ok(u8::try_from(code.unwrap_or(255)).unwrap_or(255))
+}
+
+/// What became of a start that failed: whose exit code it is, P-10's or ours.
+fn start_error(supervisor: &Supervisor, text: String, code: Option<i32>, exit: Option<Exit>) -> anyhow::Error {
+    let code = match &supervisor.life.fault {
+        Some(Fault::StartError { code, .. }) => *code,
+        _ => code.or(exit.and_then(|exit| exit.code)).unwrap_or(125),
+    };
+    with_code(u8::try_from(code).unwrap_or(125), anyhow::anyhow!(text))
+}
+
+fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &mut Created) -> Result<Supervisor> {
+    let plan = prepared.settings.plan.clone();
+    let records = if plan.has_hooks() { Some(begin_records(prepared, created, false)?) } else { None };
+    let listener = match plan.has_hooks() {
+        true => Some(control::listen_in(fd::open_path(&created.dir)?.as_fd())?),
+        false => None,
+    };
+    let relay = created.terminal.take().map(Relay::begin).transpose().context("take over the terminal")?;
+    Supervisor::new(Parts {
+        id: args.create.id.clone(),
+        root: global.root()?,
+        dir: created.dir.clone(),
+        state: created.state.clone(),
+        namespaces: kept_namespaces(&plan, created)?,
+        plan,
+        records,
+        pidfd: created.pidfd.try_clone()?,
+        proc_dir: created.proc_dir.try_clone()?,
+        parent: true,
+        listener,
+        relay,
+    })
+}
+
+/// As runc: init is left to whoever reaps orphans.
+fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
+    refuse_lost_terminal(args, prepared)?;
+    let mut created = make(global, &args.create, prepared)?;
+    drop(created.lock.take());
+    if let Err(error) = start::plain(&created.state, &created.dir) {
+        return Err(error);
+    }
+    created.keep();
+    Ok(0)
+}
+
+/// The supervisor is init's parent: a process that clones init and then becomes `supervise`.
+fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
+    refuse_lost_terminal(args, prepared)?;
+    let (said, ready) = fork::pipe()?;
+    let child = fork::run(|| match become_supervisor(global, args, prepared, &ready) {
+        Ok(never) => match never {},
+        Err(error) => {
+            // The verb reads it as its own error.
+            let _ = nix::unistd::write(&ready, format!("{error:#}").as_bytes());
+            1
+        }
+    })
+    .context("fork the supervisor")?;
+    drop(ready);
+    if let Err(error) = await_ready(said) {
+        let _ = pidfd::open(child).and_then(|pidfd| pidfd::wait_ended(pidfd.as_fd(), None));
+        return Err(error);
+    }
+    let root = global.root()?;
+    let id = &args.create.id;
+    let dir = root.container(id);
+    match control::ask_in(&dir, Request::Start)? {
+        Some(Answer::Ok) => Ok(0),
+        answer => {
+            let log = Log::new(global);
+            if let Err(error) = super::delete::remove(&root, id, true) {
+                log.warn(&format!("{error:#}"));
+            }
+            match answer {
+                Some(Answer::Error(text)) => bail!("{text}"),
+                _ => bail!("the supervisor ended before the container was running"),
+            }
+        }
+    }
+}
+
+fn become_supervisor(
+    global: &Global,
+    args: &run_args::Run,
+    prepared: &Prepared,
+    ready: &OwnedFd,
+) -> Result<std::convert::Infallible> {
+    let mut created = make(global, &args.create, prepared)?;
+    drop(begin_records(prepared, &created, false)?);
+    let listener = control::listen_in(fd::open_path(&created.dir)?.as_fd())?;
+    let namespaces = kept_namespaces(&prepared.settings.plan, &created)?;
+    let root = global.root()?;
+    let handover = Handover {
+        root: &root,
+        id: &args.create.id,
+        pidfd: created.pidfd.as_fd(),
+        proc_dir: created.proc_dir.as_fd(),
+        listener: listener.as_fd(),
+        namespaces: &namespaces,
+        parent: true,
+    };
+    drop(created.lock.take());
+    let error = handover.become_it(ready.as_fd());
+    drop(handover);
+    drop(created);
+    Err(error)
+}
+
+fn refuse_lost_terminal(args: &run_args::Run, prepared: &Prepared) -> Result<()> {
+    let terminal = prepared.bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    if terminal && args.create.console_socket.is_none() {
+        bail!("cannot allocate a terminal that nobody holds: give --console-socket, or set process.terminal to false");
+    }
+    Ok(())
+}

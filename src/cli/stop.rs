@@ -1,0 +1,60 @@
+//! `stop`: the whole stop sequence, to its end.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::args::{Global, Stop};
+use super::lookup::{self, Container};
+use crate::container::state::Status;
+use crate::lifecycle::signal::Signal;
+use crate::linux::{clock, exit, fd, pidfd};
+use crate::supervisor::control::{Answer, Request, no_supervisor};
+
+pub fn run(global: &Global, args: &Stop) -> Result<u8> {
+    let container = lookup::container(global, &args.id)?;
+    let begun = clock::now();
+    let how = match container.state.has_hooks {
+        true => with_hooks(&container, args)?,
+        false => plain(&container, args)?,
+    };
+    if !args.quiet {
+        println!("{}: stopped after {:.1}s{how}", args.id, (clock::now() - begun).as_secs_f64());
+    }
+    Ok(0)
+}
+
+fn with_hooks(container: &Container, args: &Stop) -> Result<String> {
+    match container.ask(Request::Stop { grace_seconds: args.grace })? {
+        Some(Answer::Error(text)) => bail!("stop {}: {text}", args.id),
+        Some(_) => {}
+        None if container.status() == Status::Stopped => {}
+        None => no_supervisor(args.id.as_str())?,
+    }
+    let exit = container.lifecycle().and_then(|status| status.exit);
+    Ok(exit.map_or(String::new(), |exit| {
+        let code = exit.code.map_or("unknown".to_owned(), |code| code.to_string());
+        let killed = if exit.killed_after_grace { ", killed at the end of its grace period" } else { "" };
+        format!(", exit code {code} ({}){killed}", exit.reason)
+    }))
+}
+
+/// Without hooks the verb runs the sequence itself: the stop signal, the grace period, SIGKILL.
+fn plain(container: &Container, args: &Stop) -> Result<String> {
+    let Some(init) = container.state.init() else { return Ok(String::new()) };
+    if container.state.cgroup.is_frozen().unwrap_or(false) {
+        container.state.cgroup.thaw()?;
+    }
+    let proc_dir = fd::open_path(&std::path::PathBuf::from(format!("/proc/{}", init.pid)))?;
+    let grace = Duration::from_secs(args.grace.unwrap_or(30)).max(crate::lifecycle::step::FLOOR);
+    pidfd::send_signal(init.as_fd(), Signal::TERM.number())?;
+    let mut killed = "";
+    if !pidfd::wait_ended(init.as_fd(), Some(grace))? {
+        pidfd::send_signal(init.as_fd(), Signal::KILL.number())?;
+        pidfd::wait_ended(init.as_fd(), None)?;
+        killed = ", killed at the end of its grace period";
+    }
+    let code = exit::code_of(proc_dir.as_fd(), init.as_fd()).code();
+    Ok(format!(", exit code {}{killed}", code.map_or("unknown".to_owned(), |code| code.to_string())))
+}

@@ -1,0 +1,246 @@
+//! How a supervisor comes to be, and how it makes its handlers' processes.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal as Nix, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+use super::attempt::Child;
+use super::records::{HOOKS, Records};
+use super::settings::Settings;
+use super::{Parts, Supervisor};
+use crate::cgroup::Cgroup;
+use crate::container::id::ContainerId;
+use crate::container::root::Root;
+use crate::container::state::State;
+use crate::handler::log::HookLog;
+use crate::handler::report::{NAMESPACES_FD, REPORT_FD};
+use crate::lifecycle::model::{Entry, Hook};
+use crate::linux::{fd, inherit, reexec, spawn};
+
+/// Where `bookend supervise` finds what it is given.
+const PIDFD: RawFd = 3;
+const PROC_DIR: RawFd = 4;
+const LISTENER: RawFd = 5;
+const READY: RawFd = 6;
+const KEPT_NAMESPACES: RawFd = 7;
+
+/// What a new supervisor process is given.
+pub struct Handover<'a> {
+    pub root: &'a Root,
+    pub id: &'a ContainerId,
+    pub pidfd: BorrowedFd<'a>,
+    pub proc_dir: BorrowedFd<'a>,
+    pub listener: BorrowedFd<'a>,
+    pub namespaces: &'a [(CloneFlags, OwnedFd)],
+    /// The supervisor will be init's parent: it replaces the process that cloned it.
+    pub parent: bool,
+}
+
+impl Handover<'_> {
+    /// The command line of `bookend supervise`, with every descriptor in its place.
+    fn command(&self, ready: BorrowedFd) -> Result<Command> {
+        let mut command = reexec::command();
+        command.arg("supervise").arg(self.root.path()).arg(self.id.as_str());
+        command.arg(if self.parent { "parent" } else { "watcher" });
+        command.args(self.namespaces.iter().map(|(kind, _)| kind.bits().to_string()));
+        let mut fds = vec![(self.pidfd, PIDFD), (self.proc_dir, PROC_DIR), (self.listener, LISTENER), (ready, READY)];
+        fds.extend(self.namespaces.iter().zip(KEPT_NAMESPACES..).map(|((_, fd), at)| (fd.as_fd(), at)));
+        spawn::pass_fds(&mut command, &fds).context("pass descriptors to the supervisor")?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        Ok(command)
+    }
+
+    /// Starts a supervisor beside us and waits until it has taken the container over.
+    pub fn spawn(&self) -> Result<()> {
+        let (said, ready) = pipe()?;
+        let mut child = self.command(ready.as_fd())?.spawn().context("start the supervisor")?;
+        drop(ready);
+        match await_ready(said) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// Becomes the supervisor; who waits at the other end of `ready` is told. Returns only on failure.
+    pub fn become_it(&self, ready: BorrowedFd) -> anyhow::Error {
+        match self.command(ready) {
+            Ok(mut command) => anyhow!(command.exec()).context("execute the supervisor"),
+            Err(error) => error,
+        }
+    }
+}
+
+/// Waits for the word of a supervisor; anything but `ok` is its error.
+pub fn await_ready(said: OwnedFd) -> Result<()> {
+    let mut text = String::new();
+    io::Read::read_to_string(&mut std::fs::File::from(said), &mut text).context("wait for the supervisor")?;
+    match text.as_str() {
+        "ok" => Ok(()),
+        "" => bail!("the supervisor ended before it was ready"),
+        error => bail!("{error}"),
+    }
+}
+
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).context("make a pipe")
+}
+
+/// `bookend supervise ROOT ID parent|watcher NAMESPACE…`: keeps nothing of its caller's (design.md section 2).
+pub fn supervise(arguments: &[OsString]) -> Result<()> {
+    let ready = inherit::inherited(READY)?;
+    let supervisor = take_over(arguments);
+    let word = match &supervisor {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => format!("{error:#}"),
+    };
+    // The verb may have been killed; the container is ours all the same.
+    let _ = nix::unistd::write(&ready, word.as_bytes());
+    drop(ready);
+    let mut supervisor = supervisor?;
+    let ended = supervisor.run();
+    // A verb that finds no socket looks at the state directory instead.
+    let _ = std::fs::remove_file(supervisor.dir.join("control.sock"));
+    ended
+}
+
+fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
+    let [root, id, front, kinds @ ..] = arguments else { bail!("supervise is bookend's own: it is not to be called") };
+    let (pidfd, proc_dir, listener) =
+        (inherit::inherited(PIDFD)?, inherit::inherited(PROC_DIR)?, inherit::inherited(LISTENER)?);
+    let kept = |(kind, at): (&OsString, RawFd)| -> Result<(CloneFlags, OwnedFd)> {
+        let bits = kind.to_str().and_then(|bits| bits.parse().ok()).context("read the kind of a namespace")?;
+        Ok((CloneFlags::from_bits_retain(bits), inherit::inherited(at)?))
+    };
+    let namespaces = kinds.iter().zip(KEPT_NAMESPACES..).map(kept).collect::<Result<Vec<_>>>()?;
+    fd::close_from(KEPT_NAMESPACES + kinds.len() as RawFd).context("close what was inherited")?;
+    // Fails for a process group leader, which a session of its own does not hurt.
+    let _ = nix::unistd::setsid();
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let root = Root::at(Path::new(root));
+    let id: ContainerId = id.to_str().context("read the id")?.parse().map_err(anyhow::Error::msg)?;
+    let dir = root.container(&id);
+    let state = State::load(&root, &id)?;
+    let settings = Settings::load(&dir)?;
+    let records = Some(Records::open(&dir, &settings.plan, settings.hook_log_dir)?);
+    let parts = Parts {
+        id,
+        root,
+        dir,
+        state,
+        plan: settings.plan,
+        records,
+        pidfd,
+        proc_dir,
+        parent: front == "parent",
+        listener: Some(listener),
+        namespaces,
+        relay: None,
+    };
+    Supervisor::new(parts)
+}
+
+/// Blocks every signal that can be blocked and has them read from a descriptor instead.
+pub fn take_signals() -> Result<SignalFd> {
+    let all = SigSet::all();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None).context("block signals")?;
+    SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("make a signal descriptor")
+}
+
+/// Starts `bookend handle` for one attempt of an exec, httpGet or tcpSocket handler.
+pub fn spawn_handler(of: &Supervisor, hook: Hook, entry: usize, number: u32, spec: &Entry) -> io::Result<Child> {
+    let mut command = reexec::command();
+    command.arg("handle").arg(of.root.path()).arg(of.id.as_str());
+    command.args([hook.name(), &entry.to_string(), &number.to_string()]);
+    if spec.policy.inject_env {
+        command.args(environment(of, hook, number).into_iter().map(|(name, value)| format!("env:{name}={value}")));
+    }
+    let (report, report_end) = pipe().map_err(io::Error::other)?;
+    let mut fds = vec![(report_end.as_fd(), REPORT_FD)];
+    if hook == Hook::PostStop {
+        command.args(of.namespaces.iter().map(|(kind, _)| format!("ns:{}", kind.bits())));
+        fds.extend(of.namespaces.iter().zip(NAMESPACES_FD..).map(|((_, fd), at)| (fd.as_fd(), at)));
+    }
+    spawn::pass_fds(&mut command, &fds)?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir("/");
+    let mut child = command.spawn()?;
+    let output = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
+    for fd in output.iter().flatten().chain([&report]) {
+        rustix::io::ioctl_fionbio(fd, true)?;
+    }
+    let list_entry = hook.is_list().then_some(entry);
+    Ok(Child {
+        pid: Pid::from_raw(child.id() as i32),
+        reaped: false,
+        report: Some(report),
+        heard: Vec::new(),
+        output,
+        log: Some(HookLog::create(&of.dir.join(HOOKS), hook, list_entry, number, spec.policy.log)),
+        process: None,
+        tree: tree(&of.state.cgroup, hook, entry),
+        drain_until: None,
+        finished: None,
+    })
+}
+
+/// The control group of a hook's own tree, below the container's (X-E15).
+fn tree(container: &Cgroup, hook: Hook, entry: usize) -> Cgroup {
+    container.child(&tree_name(hook, entry)).unwrap_or_else(|_| Cgroup::none())
+}
+
+pub fn tree_name(hook: Hook, entry: usize) -> String {
+    format!("bookend-{hook}-{entry}")
+}
+
+/// Ends what a hook left behind in its control group, and removes that.
+pub fn kill_leftovers(container: &Cgroup, hook: Hook, entry: usize) {
+    if container.is_none() {
+        return;
+    }
+    let tree = tree(container, hook, entry);
+    // What cannot be killed or removed now goes with the container's own group, and is told there.
+    let _ = tree.kill().and_then(|()| tree.delete());
+}
+
+/// O-04; the code and the reason are there for postStop only.
+fn environment(of: &Supervisor, hook: Hook, attempt: u32) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
+        ("BOOKEND_HOOK", hook.name().to_owned()),
+        ("BOOKEND_ATTEMPT", attempt.to_string()),
+        ("BOOKEND_CONTAINER_ID", of.id.to_string()),
+    ];
+    if hook == Hook::PostStop {
+        let exit = of.life.exit.unwrap_or_default();
+        let signal = exit.signal.map(|signal| signal.to_string()).unwrap_or_default();
+        variables.extend([
+            ("BOOKEND_EXIT_CODE", exit.code.map(|code| code.to_string()).unwrap_or_default()),
+            ("BOOKEND_EXIT_SIGNAL", signal),
+            ("BOOKEND_REASON", of.life.reason().to_owned()),
+            ("BOOKEND_STOP_REQUESTED", u8::from(of.life.stop_requested()).to_string()),
+        ]);
+    }
+    variables
+}
+
+/// The directory that a message can name.
+pub fn state_dir(root: &Root, id: &ContainerId) -> PathBuf {
+    root.container(id)
+}
+
+/// For signals that a fork must not keep blocked.
+pub fn unblock_signals() {
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    let _ = Nix::SIGTERM;
+}

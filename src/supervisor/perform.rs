@@ -1,0 +1,173 @@
+//! The supervisor's hands: each action of `step` carried out.
+
+use std::os::fd::AsFd;
+
+use super::control::{self, Answer};
+use super::{Supervisor, attempt, boot};
+use crate::lifecycle::model::{Handler, Hook};
+use crate::lifecycle::notice::Notice;
+use crate::lifecycle::signal::Signal;
+use crate::lifecycle::step::{Action, Event, RequestId};
+use crate::linux::clock;
+use attempt::Attempt;
+
+impl Supervisor {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Run { hook, entry, attempt } => self.run_handler(hook, entry, attempt),
+            Action::Terminate(hook) => self.of(hook).for_each(|attempt| attempt.terminate()),
+            Action::Cancel(hook) => self.cancel(hook),
+            Action::Execute => self.execute(),
+            Action::Signal { signal, all } => self.signal(signal, all),
+            // A process that cannot be killed now shows when the control group is removed, and is told there.
+            Action::KillRest => drop(self.state.cgroup.kill()),
+            Action::Thaw => self.thaw(),
+            Action::Tell(notice) => self.tell(notice),
+            Action::Answer(id, result) => self.answer(id, result),
+            Action::Remove(requests) => self.remove(requests),
+        }
+    }
+
+    /// What follows from every step: the status file, who waits for the end, and what is held for postStop.
+    pub(super) fn settle(&mut self) {
+        self.write_status();
+        if !self.life.may_need_namespaces(&self.plan) {
+            self.namespaces.clear();
+        }
+        if self.life.is_stopped() {
+            self.answer_waiters();
+        }
+    }
+
+    fn write_status(&mut self) {
+        if let Some(records) = &mut self.records
+            && !self.removed
+        {
+            records.settle(&self.dir, &self.plan, &self.life);
+        }
+    }
+
+    fn of(&self, hook: Hook) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().filter(move |attempt| attempt.hook == hook && !attempt.is_over())
+    }
+
+    fn run_handler(&mut self, hook: Hook, entry: usize, number: u32) {
+        let now = clock::now();
+        let spec = self.plan.entries(hook)[entry].clone();
+        let limit = spec.policy.timeout;
+        if let Handler::Sleep { seconds } = spec.handler {
+            self.attempts.push(Attempt::sleep(hook, entry, seconds, now, limit));
+            return;
+        }
+        self.warn_outside_cgroup(&spec.handler);
+        match boot::spawn_handler(self, hook, entry, number, &spec) {
+            Ok(child) => self.attempts.push(Attempt::child(hook, entry, child, now, limit)),
+            Err(error) => {
+                let ended = attempt::lost(&error);
+                if let (Some(records), Some(text)) = (&mut self.records, &ended.error) {
+                    records.status.set_error(hook, entry, text);
+                }
+                self.feed(Event::HookDone { hook, outcome: ended.outcome });
+            }
+        }
+    }
+
+    /// X-E18: told once for a container.
+    fn warn_outside_cgroup(&mut self, handler: &Handler) {
+        if self.told_outside_cgroup || !self.state.cgroup.is_none() || !matches!(handler, Handler::Exec { .. }) {
+            return;
+        }
+        self.told_outside_cgroup = true;
+        let text = "the container has no control group (no rights to make one), so its hooks run outside of any limit";
+        self.tell(Notice::warning("HookOutsideCgroup", text));
+    }
+
+    /// Also ends what a finished attempt left behind in its control group.
+    fn cancel(&mut self, hook: Hook) {
+        let now = clock::now();
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.hook == hook) {
+            attempt.cancel(now);
+        }
+        for entry in 0..self.plan.entries(hook).len() {
+            boot::kill_leftovers(&self.state.cgroup, hook, entry);
+        }
+    }
+
+    fn execute(&mut self) {
+        let event = match crate::container::start::start(&self.state, &self.dir) {
+            Ok(()) => Event::Executed,
+            Err(error) => Event::ExecFailed { message: error.message, code: error.code },
+        };
+        self.feed(event);
+    }
+
+    fn signal(&mut self, signal: Signal, all: bool) {
+        if all {
+            for pid in self.state.cgroup.pids().unwrap_or_default() {
+                // The pid was read from the container's control group a moment ago.
+                let _ = crate::linux::pidfd::open(pid).and_then(|pidfd| super::signal_through(pidfd.as_fd(), signal));
+            }
+        }
+        // ESRCH: its exit is about to be heard.
+        let _ = super::signal_through(self.pidfd.as_fd(), signal);
+    }
+
+    fn thaw(&mut self) {
+        if !self.state.cgroup.is_none() && self.state.cgroup.is_frozen().unwrap_or(false) {
+            // What stays frozen is killed at the end of the grace period; cgroup.kill and SIGKILL reach frozen processes.
+            let _ = self.state.cgroup.thaw();
+        }
+    }
+
+    pub(super) fn tell(&mut self, notice: Notice) {
+        if let Some(records) = &mut self.records {
+            records.tell(notice, &self.dir, &self.plan);
+        }
+    }
+
+    fn answer(&mut self, id: RequestId, result: Result<(), String>) {
+        // Who is answered may look at the status file at once.
+        self.write_status();
+        let answer = match result {
+            Ok(()) => Answer::Ok,
+            Err(text) => Answer::Error(text),
+        };
+        if let Some(at) = self.clients.iter().position(|client| client.request == Some(id)) {
+            control::answer(self.clients[at].connection.as_fd(), &answer);
+            self.clients.swap_remove(at);
+        } else if let Answer::Error(text) = answer {
+            // The front's own start (`run`): it is told when the loop has ended.
+            self.start_error.get_or_insert(text);
+        }
+    }
+
+    pub(super) fn answer_waiters(&mut self) {
+        if !self.life.is_stopped() {
+            return;
+        }
+        let code = self.life.exit_code();
+        for at in (0..self.clients.len()).rev() {
+            if self.clients[at].waits_for_exit {
+                control::answer(self.clients[at].connection.as_fd(), &Answer::Exit(code));
+                self.clients.swap_remove(at);
+            }
+        }
+    }
+
+    /// O-09: history, control groups, state directory; then who asked for it is told.
+    fn remove(&mut self, requests: Vec<RequestId>) {
+        self.tell(Notice::normal("Deleted", format!("Deleted container {}", self.id)));
+        if let Some(records) = &mut self.records {
+            records.settle(&self.dir, &self.plan, &self.life);
+        }
+        for attempt in &mut self.attempts {
+            attempt.cancel(clock::now());
+        }
+        let result =
+            super::removal::remove(&self.root, &self.state, &self.dir).map(drop).map_err(|error| format!("{error:#}"));
+        self.removed = true;
+        for id in requests {
+            self.answer(id, result.clone());
+        }
+    }
+}

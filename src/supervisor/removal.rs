@@ -1,0 +1,41 @@
+//! What is left of a container when it is removed: its history (interface.md section 5).
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::history;
+use super::settings::Settings;
+use crate::container::delete;
+use crate::container::root::Root;
+use crate::container::state::State;
+
+/// Removes a container that has lifecycle hooks and no supervisor but, perhaps, ourselves. Its journal and its hooks'
+/// output move to the history.
+pub fn remove(root: &Root, state: &State, dir: &Path) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    if state.has_hooks {
+        let keep = Settings::load(dir).is_ok_and(|settings| !settings.no_history);
+        if keep && let Err(error) = keep_history(state, dir) {
+            warnings.push(format!("keep the history of {}: {error:#}", state.id));
+        }
+    }
+    warnings.extend(delete::delete(root, &state.id, true)?);
+    Ok(warnings)
+}
+
+fn keep_history(state: &State, dir: &Path) -> Result<()> {
+    let history = Root::default()?.path().join(history::DIR_NAME);
+    Root::default()?.prepare()?;
+    history::keep(&history, &state.id, dir, history::Limits::default()).map(drop)
+}
+
+/// A root that is not the default one is remembered, so that `logs ID` finds the container without `--root`.
+/// It is only a convenience, so a failure is nobody's.
+pub fn remember_root(root: &Root) {
+    if let Ok(default) = Root::default()
+        && default != *root
+    {
+        let _ = default.prepare().and_then(|()| history::record_root(default.path(), root.path()));
+    }
+}
