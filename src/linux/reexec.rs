@@ -23,6 +23,8 @@ const MARK: &str = "_BOOKEND_PROTECTED";
 /// that decides where state is kept.
 pub fn command() -> std::process::Command {
     let mut command = std::process::Command::new("/proc/self/exe");
+    // What ps shows.
+    std::os::unix::process::CommandExt::arg0(&mut command, "bookend");
     command.env_clear().envs(std::env::var_os("XDG_RUNTIME_DIR").map(|dir| ("XDG_RUNTIME_DIR", dir)));
     command
 }
