@@ -91,9 +91,7 @@ fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) ->
     refuse_lost_terminal(args, prepared)?;
     let mut created = make(global, &args.create, prepared)?;
     drop(created.lock.take());
-    if let Err(error) = start::plain(&created.state, &created.dir) {
-        return Err(error);
-    }
+    start::plain(&created.state, &created.dir)?;
     created.keep();
     Ok(0)
 }
