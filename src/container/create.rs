@@ -173,13 +173,17 @@ fn reach_console(config: &Spec, options: &CreateOptions) -> Result<Option<OwnedF
     match &options.console_socket {
         None => Ok(None),
         Some(path) if wants => terminal::reach_socket(path).map(Some),
-        Some(_) => bail!("a console socket needs a process with a terminal: set process.terminal, or leave --console-socket out"),
+        Some(_) => bail!(
+            "a console socket needs a process with a terminal: set process.terminal, or leave --console-socket out"
+        ),
     }
 }
 
 fn check_rights(namespaces: &Namespaces, options: &CreateOptions) -> Result<()> {
     if options.rootless && !geteuid().is_root() && !namespaces.is_own(Kind::User) {
-        bail!("rootless containers need a user namespace: add {{\"type\": \"user\"}} and mappings (`bookend spec --rootless` writes both)");
+        bail!(
+            "rootless containers need a user namespace: add {{\"type\": \"user\"}} and mappings (`bookend spec --rootless` writes both)"
+        );
     }
     Ok(())
 }
@@ -246,12 +250,7 @@ fn make_cgroup(cgroup: &Cgroup, config: &Spec, undo: &mut Undo) -> Result<()> {
 }
 
 /// Clones init: in its new namespaces, and born in its v2 cgroup where it can be (the last of what is returned).
-fn clone_init(
-    birth: Birth<'_>,
-    sources: Sources,
-    cgroup: &Cgroup,
-    undo: &mut Undo,
-) -> Result<(Pid, OwnedFd, bool)> {
+fn clone_init(birth: Birth<'_>, sources: Sources, cgroup: &Cgroup, undo: &mut Undo) -> Result<(Pid, OwnedFd, bool)> {
     let directory = cgroup.clone_into()?;
     let directory = directory.as_ref().map(AsFd::as_fd);
     let flags = birth.namespaces.for_clone();
@@ -375,6 +374,10 @@ impl Raising<'_> {
             let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
             let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
             idmap::write(self.proc_dir, pid, uids, gids)?;
+        }
+        let user = self.bundle.config.process().as_ref().map_or(0, |process| process.user().uid());
+        if let (true, Some(uid)) = (self.namespaces.is_own(Kind::User), idmap::outside(self.proc_dir, user)) {
+            process::give_stdio(fd::stdio(), uid)?;
         }
         self.state.cgroup.enter(pid, self.in_cgroup)
     }

@@ -15,11 +15,11 @@ use oci_spec::runtime::Process;
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, CLONE_NEWTIME, Join};
 use super::state::{Init, State, Status};
-use super::{create, hooks, init, limits, process, rootfs, terminal, user};
+use super::{create, hooks, idmap, init, limits, process, rootfs, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
-use crate::linux::{pidfd, signals};
+use crate::linux::{fd, pidfd, signals};
 
 /// Where the terminal of a process goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,6 +122,13 @@ fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
     let place = Place { state, init: Some(init.pid), child: options.cgroup_child.as_deref() };
     let join = || namespaces::join(&joins);
     let user = joins.iter().any(|join| join.kind == CloneFlags::CLONE_NEWUSER);
+    if let (true, Some(uid)) = (user, idmap::outside(init_dir.as_fd(), options.process.user().uid())) {
+        let stdio = match &options.stdio {
+            Some(given) => given.each_ref().map(|given| given.as_fd()),
+            None => fd::stdio(),
+        };
+        process::give_stdio(stdio, uid)?;
+    }
     let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless };
     born(birth, place, CloneFlags::empty(), join, || Ok(()), console)
 }
@@ -202,7 +209,9 @@ impl Place<'_> {
     fn admit(&self, cgroup: &Cgroup, helper: Pid, in_cgroup: bool) -> Result<bool> {
         let entered = cgroup.enter(helper, in_cgroup).or_else(|error| match self.init {
             // Controllers are enabled in it (EBUSY), so the kernel takes no process there: to where PID 1 is (X-E01).
-            Some(init) if errno_of(&error) == Some(libc::EBUSY) => self.state.cgroup.join_as(init)?.enter(helper, false),
+            Some(init) if errno_of(&error) == Some(libc::EBUSY) => {
+                self.state.cgroup.join_as(init)?.enter(helper, false)
+            }
             _ => Err(error),
         });
         match entered {

@@ -148,7 +148,8 @@ fn memory(name: &std::ffi::CStr) -> Result<File> {
 fn last_words(output: &mut File) -> String {
     let end = output.seek(SeekFrom::End(0)).unwrap_or(0);
     let mut said = Vec::new();
-    let read = output.seek(SeekFrom::Start(end.saturating_sub(SAID))).and_then(|_| output.take(SAID).read_to_end(&mut said));
+    let read =
+        output.seek(SeekFrom::Start(end.saturating_sub(SAID))).and_then(|_| output.take(SAID).read_to_end(&mut said));
     match (read, String::from_utf8_lossy(&said).trim()) {
         (Err(_), _) | (_, "") => String::new(),
         (_, said) => format!(": {said}"),
@@ -191,7 +192,10 @@ mod tests {
         let said = std::fs::read_to_string(out).unwrap();
         let mut lines = said.lines();
         let state: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
-        assert_eq!((&state["id"], &state["status"], &state["pid"]), (&"born-hook".into(), &"creating".into(), &7.into()));
+        assert_eq!(
+            (&state["id"], &state["status"], &state["pid"]),
+            (&"born-hook".into(), &"creating".into(), &7.into())
+        );
         assert_eq!(state["annotations"]["a"], "b");
         assert_eq!(lines.next(), Some("value=x none"));
     }

@@ -156,7 +156,8 @@ fn set_sysctls(birth: &Birth, proc: &Procfs) -> Result<()> {
     sysctls.sort();
     for (name, value) in sysctls {
         let path = sysctl_path(name, |kind| birth.namespaces.is_own(kind))?;
-        proc.write(&format!("sys/{path}"), value.as_bytes()).with_context(|| format!("write {value:?} to sysctl {name}"))?;
+        proc.write(&format!("sys/{path}"), value.as_bytes())
+            .with_context(|| format!("write {value:?} to sysctl {name}"))?;
     }
     Ok(())
 }
@@ -175,9 +176,20 @@ fn sysctl_path(name: &str, own: impl Fn(Kind) -> bool) -> Result<String> {
     if !path.chars().all(legal) || path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         bail!("sysctl {name:?}: not a name");
     }
-    let ipc = ["kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax",
-        "kernel/shmmni", "kernel/shm_rmid_forced", "kernel/msg_next_id", "kernel/sem_next_id", "kernel/shm_next_id",
-        "kernel/auto_msgmni"];
+    let ipc = [
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+        "kernel/shm_rmid_forced",
+        "kernel/msg_next_id",
+        "kernel/sem_next_id",
+        "kernel/shm_next_id",
+        "kernel/auto_msgmni",
+    ];
     let kind = match path.as_str() {
         "kernel/domainname" => Kind::Uts,
         "kernel/hostname" => bail!("sysctl {name}: use the hostname of the configuration"),
@@ -270,8 +282,17 @@ mod tests {
         assert_eq!(own("kernel.shm_rmid_forced").unwrap(), "kernel/shm_rmid_forced");
         assert_eq!(own("fs.mqueue.msg_max").unwrap(), "fs/mqueue/msg_max");
         let refused = [
-            "kernel.core_pattern", "vm.swappiness", "kernel.shm_rmid_forced+kernel.core_pattern", "net", "net.",
-            "net/../kernel/core_pattern", "net...kernel", "kernel.hostname", "net.x\n", "fs.file-max", "",
+            "kernel.core_pattern",
+            "vm.swappiness",
+            "kernel.shm_rmid_forced+kernel.core_pattern",
+            "net",
+            "net.",
+            "net/../kernel/core_pattern",
+            "net...kernel",
+            "kernel.hostname",
+            "net.x\n",
+            "fs.file-max",
+            "",
         ];
         for name in refused {
             assert!(own(name).is_err(), "{name:?}");

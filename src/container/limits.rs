@@ -13,7 +13,12 @@ pub fn apply(process: &Process) -> Result<()> {
         let bound = |value: u64| (value != u64::MAX).then_some(value);
         let new = Rlimit { current: bound(limit.soft()), maximum: bound(limit.hard()) };
         setrlimit(resource(limit.typ()), new).with_context(|| {
-            format!("set {} to soft {}, hard {} (above the caller's hard limit?)", limit.typ(), limit.soft(), limit.hard())
+            format!(
+                "set {} to soft {}, hard {} (above the caller's hard limit?)",
+                limit.typ(),
+                limit.soft(),
+                limit.hard()
+            )
         })?;
     }
     Ok(())
@@ -52,6 +57,8 @@ pub fn set_oom_score(process: &Process, proc: &Procfs, rootless: bool) -> Result
         Err(error) if rootless && error.kind() == std::io::ErrorKind::PermissionDenied => {
             Ok(Some(format!("process.oomScoreAdj: {score} needs CAP_SYS_RESOURCE, left as it is")))
         }
-        done => done.map(|()| None).with_context(|| format!("write {score} to {file} (lowering needs CAP_SYS_RESOURCE)")),
+        done => {
+            done.map(|()| None).with_context(|| format!("write {score} to {file} (lowering needs CAP_SYS_RESOURCE)"))
+        }
     }
 }

@@ -56,7 +56,8 @@ pub fn start(state: &State, dir: &Path) -> Result<(), StartError> {
         Some(libc::ENOENT | libc::ECONNREFUSED) => failed(format!("cannot start a container in the {status} state")),
         _ => failed(format!("connect {}: {error}", dir.join(READY).display())),
     })?;
-    link::send(link.as_fd(), &Message::Start, None).map_err(|error| failed(format!("tell init to start: {error:#}")))?;
+    link::send(link.as_fd(), &Message::Start, None)
+        .map_err(|error| failed(format!("tell init to start: {error:#}")))?;
     let receive = || link::receive(link.as_fd()).map_err(|error| failed(format!("hear from init: {error:#}")));
     match receive()? {
         Some((Message::Executing, _)) => {}

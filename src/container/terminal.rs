@@ -57,7 +57,8 @@ pub fn set_up(process: &Process, link: impl AsFd, bind_console: bool) -> Result<
     let (master, peer) = tty::open_pair().context("make a terminal in the container's /dev/pts")?;
     if let Some(size) = process.console_size() {
         let clamp = |side: u64| u16::try_from(side).unwrap_or(u16::MAX);
-        tty::set_size(peer.as_fd(), clamp(size.height()), clamp(size.width())).context("set the size of the terminal")?;
+        tty::set_size(peer.as_fd(), clamp(size.height()), clamp(size.width()))
+            .context("set the size of the terminal")?;
     }
     if bind_console {
         rootfs::console(peer.as_fd()).context("bind the terminal to /dev/console")?;

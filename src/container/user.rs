@@ -55,18 +55,20 @@ fn unmapped(kind: &str, id: u32, errno: Errno) -> anyhow::Error {
 
 /// The home directory of a user, as the first line of its uid in a passwd file says.
 pub fn home(passwd: &str, uid: u32) -> Option<String> {
-    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        fields.len() >= 6 && fields[2].parse() == Ok(uid)
-    })?;
+    let entry = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() >= 6 && fields[2].parse() == Ok(uid))?;
     Some(entry[5].to_owned()).filter(|home| !home.is_empty())
 }
 
 /// The name of a user on this host, or its number.
 pub fn name(uid: u32) -> String {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        fields.len() >= 3 && fields[2].parse() == Ok(uid)
-    });
+    let entry = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() >= 3 && fields[2].parse() == Ok(uid));
     entry.map_or_else(|| uid.to_string(), |fields| fields[0].to_owned())
 }
 
@@ -111,8 +113,31 @@ mod tests {
         assert_eq!(parse("1:2").unwrap(), (1, Some(2)));
         assert_eq!(parse("4294967294:0").unwrap(), (4_294_967_294, Some(0)));
         let refused = [
-            "", ":", "1:", ":1", "-1", "+1", "-0", "1:-1", "4294967295", "4294967296", "18446744073709551616", "0x1",
-            " 1", "1 ", "1\n", "root", "1:root", "root:1", "1:2:3", "1.0", "1e0", "٣", "1:4294967295", "1_0", "\0",
+            "",
+            ":",
+            "1:",
+            ":1",
+            "-1",
+            "+1",
+            "-0",
+            "1:-1",
+            "4294967295",
+            "4294967296",
+            "18446744073709551616",
+            "0x1",
+            " 1",
+            "1 ",
+            "1\n",
+            "root",
+            "1:root",
+            "root:1",
+            "1:2:3",
+            "1.0",
+            "1e0",
+            "٣",
+            "1:4294967295",
+            "1_0",
+            "\0",
         ];
         for text in refused {
             assert!(parse(text).is_err(), "{text:?}");

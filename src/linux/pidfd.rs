@@ -39,8 +39,9 @@ pub fn wait_ended(pidfd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<
         let timeout = match left {
             None => PollTimeout::NONE,
             // Rounded up, so that we never spin through the last millisecond.
-            Some(left) => PollTimeout::try_from(left.as_millis() as i64 + i64::from(!left.is_zero()))
-                .unwrap_or(PollTimeout::MAX),
+            Some(left) => {
+                PollTimeout::try_from(left.as_millis() as i64 + i64::from(!left.is_zero())).unwrap_or(PollTimeout::MAX)
+            }
         };
         match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(0) if left.is_none_or(|left| left > Duration::from_millis(1)) => continue,

@@ -55,7 +55,8 @@ impl Procfs {
 /// Opens a file below a directory of procfs, with no link and no mount on the way.
 pub fn open_below(dir: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    let resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
     match openat2(&dir, path, flags, Mode::empty(), resolve) {
         // A seccomp filter older than Linux 5.6.
         Err(rustix::io::Errno::NOSYS) => walk(dir, path, flags),

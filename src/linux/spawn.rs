@@ -17,9 +17,7 @@ pub fn pass_fds(command: &mut Command, passed: &[(BorrowedFd<'_>, RawFd)]) -> io
         Ok((copy, *at))
     });
     let copies: Vec<(OwnedFd, RawFd)> = copies.collect::<io::Result<_>>()?;
-    let place = move || {
-        copies.iter().try_for_each(|(copy, at)| fd::put_at(copy.as_fd(), *at))
-    };
+    let place = move || copies.iter().try_for_each(|(copy, at)| fd::put_at(copy.as_fd(), *at));
     // SAFETY: between fork and exec the closure only calls dup2 on descriptors above that it owns; it allocates nothing.
     unsafe { command.pre_exec(place) };
     Ok(())
