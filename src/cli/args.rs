@@ -13,7 +13,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("BOO
 
 /// A container runtime that executes lifecycle hooks itself.
 #[derive(Debug, Parser)]
-#[command(name = "bookend", version = VERSION, propagate_version = false, disable_help_subcommand = false)]
+#[command(name = "bookend", version = VERSION, args_override_self = true, propagate_version = false, disable_help_subcommand = false)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -22,8 +22,8 @@ use crate::handler::probe;
 use crate::handler::report::{NAMESPACES_FD, REPORT_FD, Report};
 use crate::lifecycle::model::{Entry, Handler, Hook};
 use crate::lifecycle::outcome::Failure;
-use crate::linux::{inherit, pidfd, reap};
-use crate::supervisor::boot::tree_name;
+use crate::linux::{inherit, reap};
+use crate::supervisor::boot::{tree_name, unblock_signals};
 use crate::supervisor::settings::Settings;
 
 /// The Kubernetes release whose lifecycle rules are reproduced, for the User-Agent of httpGet (X-H13).
@@ -36,6 +36,8 @@ pub fn run(arguments: &[OsString]) -> u8 {
         return 2;
     };
     let mut report = File::from(report);
+    // Nothing of the supervisor's is to be seen in its child.
+    unblock_signals();
     let last = match Task::read(arguments).and_then(|task| task.run(&mut report)) {
         Ok(last) => last,
         Err(error) => Report::StartFailed { error: format!("{error:#}") },
@@ -184,6 +186,5 @@ impl Task {
 
 fn join(fd: BorrowedFd, kinds: CloneFlags) -> Result<()> {
     setns(fd, kinds).with_context(|| format!("join the container's network ({kinds:?})"))?;
-    let _ = pidfd::has_ended;
     Ok(())
 }
