@@ -30,7 +30,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
     MapIds,
-    Mapped { pid: i32 },
+    Mapped {
+        pid: i32,
+    },
     RunHooks,
     HooksRun,
     Terminal,
@@ -40,8 +42,12 @@ pub enum Message {
     /// Asks the waiting init for its namespaces.
     Namespaces,
     /// One of them: its `CLONE_NEW*` flag, with the descriptor.
-    Namespace { kind: i32 },
-    Cloned { pid: i32 },
+    Namespace {
+        kind: i32,
+    },
+    Cloned {
+        pid: i32,
+    },
     Warning(String),
     Failed(Failure),
 }
