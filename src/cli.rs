@@ -20,6 +20,7 @@ pub mod state;
 pub mod stop;
 pub mod test;
 pub mod timeline;
+mod usage;
 pub mod wait;
 
 use std::ffi::OsString;
@@ -51,14 +52,9 @@ pub fn with_code(code: u8, error: impl Into<anyhow::Error>) -> anyhow::Error {
 
 /// Runs one command line and returns its exit code. Errors are printed here, once, and nowhere else.
 pub fn main(arguments: Vec<OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            let code = if error.use_stderr() { 2 } else { 0 };
-            // There is nobody left to tell when this cannot be printed.
-            let _ = error.print();
-            return code;
-        }
+        Err(error) => return usage::answer(&arguments, &error),
     };
     let log = log::Log::new(&cli.global);
     match run_verb(&cli) {
