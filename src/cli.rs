@@ -30,6 +30,9 @@ use clap::Parser;
 
 use args::{Cli, Verb};
 
+use crate::container::link::Failure;
+use crate::container::start::StartError;
+
 /// An error with the exit code that it asks for (interface.md 2.4).
 #[derive(Debug)]
 pub struct WithCode {
@@ -61,11 +64,22 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Ok(code) => code,
         Err(error) => {
             log.error(&error);
-            match error.downcast_ref::<WithCode>() {
-                Some(known) => known.code,
-                None => cli.verb.error_code(),
-            }
+            exit_code(&cli.verb, &error)
         }
+    }
+}
+
+/// What an error asks for, or what the verb's table says. A program that cannot be executed ends `run` as it would have
+/// ended itself.
+fn exit_code(verb: &Verb, error: &anyhow::Error) -> u8 {
+    let of_program = || {
+        let code = error.downcast_ref::<Failure>().map(|failure| failure.code);
+        code.or(error.downcast_ref::<StartError>().map(|error| error.code)).and_then(|code| u8::try_from(code).ok())
+    };
+    match (error.downcast_ref::<WithCode>(), verb) {
+        (Some(known), _) => known.code,
+        (None, Verb::Run(_)) => of_program().unwrap_or(verb.error_code()),
+        (None, _) => verb.error_code(),
     }
 }
 

@@ -235,9 +235,12 @@ fn the_last_error_line_of_a_json_log_tells_the_story() {
     let text = fs::read_to_string(&log).unwrap();
     let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!(last["level"], "error");
-    assert!(last["msg"].as_str().unwrap().contains("exec /nonexistent"), "{last}");
+    assert!(
+        last["msg"].as_str().unwrap().contains("exec: \"/nonexistent\": stat /nonexistent: no such file or directory"),
+        "{last}"
+    );
     assert!(last["time"].as_str().unwrap().ends_with('Z'), "{last}");
-    assert!(output.stderr.contains("exec /nonexistent"), "stderr is the story too: {}", output.stderr);
+    assert!(output.stderr.contains("/nonexistent: no such file"), "stderr is the story too: {}", output.stderr);
     c.assert_nothing_left();
 }
 
@@ -281,14 +284,19 @@ fn the_phrases_that_callers_match_are_there() {
 #[test]
 fn words_of_a_program_that_is_missing_or_cannot_be_executed_give_127_and_126() {
     let c = Fixture::busybox().entrypoint(["/nonexistent"]);
-    c.run().fails(127).says("exec /nonexistent: no such file or directory");
+    c.run().fails(127).says("exec: \"/nonexistent\": stat /nonexistent: no such file or directory");
     c.assert_nothing_left();
+    c.run_detached().fails(127);
+    c.create().fails(1);
+    let c = Fixture::busybox().hook("preStop", "true").entrypoint(["/nonexistent"]);
+    c.run_detached().fails(127);
+    c.run().fails(127);
     let c = Fixture::busybox().entrypoint(["nonexistent"]);
     c.run().fails(127).says("executable file not found in $PATH");
     c.assert_nothing_left();
-    for program in ["/etc/passwd", "/etc"] {
+    for (program, words) in [("/etc/passwd", "permission denied"), ("/etc", "is a directory")] {
         let c = Fixture::busybox().entrypoint([program]);
-        c.run().fails(126).says("permission denied");
+        c.run().fails(126).says(&format!("exec: \"{program}\": ")).says(words);
         c.assert_nothing_left();
     }
 }
@@ -591,7 +599,7 @@ fn r_15_closed_standard_streams_give_their_numbers_to_nothing() {
 
 #[test]
 fn r_22_few_or_many_descriptors_are_enough() {
-    let c = Fixture::busybox().shell("exit 3");
+    let c = Fixture::busybox().shell("exit 3").with(|config| config["process"]["rlimits"] = json!([]));
     c.write();
     let hard = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().1;
     for limit in [24, hard.min(1 << 20)] {

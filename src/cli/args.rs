@@ -226,7 +226,7 @@ pub struct Kill {
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// A name with or without SIG, or a number
-    #[arg(value_name = "SIGNAL")]
+    #[arg(value_name = "SIGNAL", allow_hyphen_values = true)]
     pub signal: Option<String>,
     /// To every process of the container
     #[arg(short, long)]
