@@ -33,7 +33,7 @@ pub fn answer(arguments: &[OsString], error: &clap::Error) -> u8 {
     2
 }
 
-fn context<'e>(error: &'e clap::Error, kind: ContextKind) -> Option<&'e str> {
+fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
     match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text),
         _ => None,
