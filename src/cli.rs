@@ -1,5 +1,8 @@
 //! The command line: one file a verb. Each parses, makes one call, and prints.
 
+#[macro_use]
+mod print;
+
 pub mod args;
 pub mod create;
 pub mod delete;
