@@ -153,8 +153,3 @@ impl Task {
         })
     }
 }
-
-fn join(fd: BorrowedFd, kinds: CloneFlags) -> Result<()> {
-    setns(fd, kinds).with_context(|| format!("join the container's network ({kinds:?})"))?;
-    Ok(())
-}
