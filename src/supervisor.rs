@@ -189,7 +189,7 @@ impl Supervisor {
         let Some(nearest) = attempts.chain(self.life.deadline()).min() else { return PollTimeout::NONE };
         // Rounded up: waking a moment too early would only mean to wait again.
         let left = nearest - clock::now();
-        let millis = left.as_millis() + u128::from(left.subsec_nanos() % 1_000_000 > 0);
+        let millis = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
         PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
     }
 

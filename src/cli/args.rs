@@ -72,7 +72,7 @@ impl Global {
     pub fn root(&self) -> Result<Root> {
         match &self.root {
             Some(path) => Ok(Root::at(&std::path::absolute(path)?)),
-            None => Root::default(),
+            None => Root::of_caller(),
         }
     }
 

@@ -31,7 +31,7 @@ pub fn container(global: &Global, id: &ContainerId) -> Result<Container> {
 /// latest life in the history (interface.md section 5).
 pub fn records(global: &Global, id: &ContainerId) -> Result<PathBuf> {
     let given = global.root()?;
-    let default = Root::default()?;
+    let default = Root::of_caller()?;
     if let Some(dir) = history::lookup(id, Some(given.path()), default.path())? {
         return Ok(dir);
     }

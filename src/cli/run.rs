@@ -11,7 +11,7 @@ use super::{start, with_code};
 use crate::container::create::Created;
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
-use crate::linux::{fd, fork, pidfd};
+use crate::linux::{fd, fork};
 use crate::supervisor::boot::{Handover, await_ready};
 use crate::supervisor::control::{self, Answer, Request};
 use crate::supervisor::relay::Relay;
@@ -91,16 +91,31 @@ fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) ->
     refuse_lost_terminal(args, prepared)?;
     let mut created = make(global, &args.create, prepared)?;
     drop(created.lock.take());
-    if let Err(error) = start::plain(&created.state, &created.dir) {
-        return Err(error);
-    }
+    start::plain(&created.state, &created.dir)?;
     created.keep();
     Ok(0)
 }
 
-/// The supervisor is init's parent: a process that clones init and then becomes `supervise`.
+/// The supervisor is init's parent, so that its exit code is always known.
 fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
     refuse_lost_terminal(args, prepared)?;
+    launch(global, &args.create, prepared)?;
+    let root = global.root()?;
+    let id = &args.create.id;
+    let why = match control::ask_in(&root.container(id), Request::Start)? {
+        Some(Answer::Ok) => return Ok(0),
+        Some(Answer::Error(text)) => text,
+        _ => "the supervisor ended before the container was running".to_owned(),
+    };
+    // All of it goes: nobody has got an id to delete it by.
+    if let Err(error) = super::delete::remove(&root, id, true) {
+        Log::new(global).warn(&format!("{error:#}"));
+    }
+    bail!("{why}")
+}
+
+/// Creates a container whose supervisor is a process that clones init and then becomes `supervise`.
+pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<()> {
     let (said, ready) = fork::pipe()?;
     let child = fork::run(|| match become_supervisor(global, args, prepared, &ready) {
         Ok(never) => match never {},
@@ -112,42 +127,28 @@ fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepare
     })
     .context("fork the supervisor")?;
     drop(ready);
-    if let Err(error) = await_ready(said) {
-        let _ = pidfd::open(child).and_then(|pidfd| pidfd::wait_ended(pidfd.as_fd(), None));
-        return Err(error);
+    let ready = await_ready(said);
+    if ready.is_err() {
+        // It has said why, and is about to end.
+        let _ = nix::sys::wait::waitpid(child, None);
     }
-    let root = global.root()?;
-    let id = &args.create.id;
-    let dir = root.container(id);
-    match control::ask_in(&dir, Request::Start)? {
-        Some(Answer::Ok) => Ok(0),
-        answer => {
-            let log = Log::new(global);
-            if let Err(error) = super::delete::remove(&root, id, true) {
-                log.warn(&format!("{error:#}"));
-            }
-            match answer {
-                Some(Answer::Error(text)) => bail!("{text}"),
-                _ => bail!("the supervisor ended before the container was running"),
-            }
-        }
-    }
+    ready
 }
 
 fn become_supervisor(
     global: &Global,
-    args: &run_args::Run,
+    args: &run_args::Create,
     prepared: &Prepared,
     ready: &OwnedFd,
 ) -> Result<std::convert::Infallible> {
-    let mut created = make(global, &args.create, prepared)?;
+    let mut created = make(global, args, prepared)?;
     drop(begin_records(prepared, &created, false)?);
     let listener = control::listen_in(fd::open_path(&created.dir)?.as_fd())?;
     let namespaces = kept_namespaces(&prepared.settings.plan, &created)?;
     let root = global.root()?;
     let handover = Handover {
         root: &root,
-        id: &args.create.id,
+        id: &args.id,
         pidfd: created.pidfd.as_fd(),
         proc_dir: created.proc_dir.as_fd(),
         listener: listener.as_fd(),
@@ -155,10 +156,8 @@ fn become_supervisor(
         parent: true,
     };
     drop(created.lock.take());
-    let error = handover.become_it(ready.as_fd());
-    drop(handover);
-    drop(created);
-    Err(error)
+    // Back here it has failed, and dropping `created` undoes the container.
+    Err(handover.become_it(ready.as_fd()))
 }
 
 fn refuse_lost_terminal(args: &run_args::Run, prepared: &Prepared) -> Result<()> {

@@ -16,10 +16,10 @@ pub fn run(global: &Global, args: &Id) -> Result<u8> {
 pub fn describe(container: &Container) -> Value {
     let lifecycle = container.lifecycle();
     let mut value = container.state.oci(lookup::status_of(&container.state, &container.dir, lifecycle.as_ref()));
-    if let (Some(status), Some(object)) = (lifecycle, value.as_object_mut()) {
-        if let Value::Object(shown) = super::hooks::json(&status) {
-            object.extend(shown);
-        }
+    if let (Some(status), Some(object)) = (lifecycle, value.as_object_mut())
+        && let Value::Object(shown) = super::hooks::json(&status)
+    {
+        object.extend(shown);
     }
     value
 }

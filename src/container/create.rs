@@ -375,6 +375,10 @@ impl Raising<'_> {
             let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
             idmap::write(self.proc_dir, pid, uids, gids)?;
         }
+        let user = self.bundle.config.process().as_ref().map_or(0, |process| process.user().uid());
+        if let (true, Some(uid)) = (self.namespaces.is_own(Kind::User), idmap::outside(self.proc_dir, user)) {
+            process::give_stdio(fd::stdio(), uid)?;
+        }
         self.state.cgroup.enter(pid, self.in_cgroup)
     }
 }

@@ -15,11 +15,11 @@ use oci_spec::runtime::Process;
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, CLONE_NEWTIME, Join};
 use super::state::{Init, State, Status};
-use super::{create, hooks, init, limits, process, rootfs, terminal, user};
+use super::{create, hooks, idmap, init, limits, process, rootfs, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
-use crate::linux::{pidfd, signals};
+use crate::linux::{fd, pidfd, signals};
 
 /// Where the terminal of a process goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,6 +122,13 @@ fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
     let place = Place { state, init: Some(init.pid), child: options.cgroup_child.as_deref() };
     let join = || namespaces::join(&joins);
     let user = joins.iter().any(|join| join.kind == CloneFlags::CLONE_NEWUSER);
+    if let (true, Some(uid)) = (user, idmap::outside(init_dir.as_fd(), options.process.user().uid())) {
+        let stdio = match &options.stdio {
+            Some(given) => given.each_ref().map(|given| given.as_fd()),
+            None => fd::stdio(),
+        };
+        process::give_stdio(stdio, uid)?;
+    }
     let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless };
     born(birth, place, CloneFlags::empty(), join, || Ok(()), console)
 }

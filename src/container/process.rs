@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -26,7 +26,7 @@ pub fn set_up(process: &Process, groups_denied: bool) -> Result<Vec<String>> {
     let wanted = Wanted::new(process.capabilities());
     umask(Mode::from_bits_truncate(process.user().umask().unwrap_or(UMASK)));
     limits::apply(process)?;
-    give_stdio(process.user().uid())?;
+    give_stdio(fd::stdio(), process.user().uid())?;
     // As root, since the user may not get through the directories above it.
     let entered = chdir(process.cwd());
     wanted.limit_bounding()?;
@@ -53,9 +53,10 @@ fn check_working_directory(cwd: &Path) -> Result<()> {
     }
 }
 
-/// Gives our pipes and terminals to the container's user, who may open `/proc/1/fd/1` again (X-E17).
-fn give_stdio(uid: u32) -> Result<()> {
-    for (number, stdio) in fd::stdio().into_iter().enumerate() {
+/// Gives our pipes and terminals to the container's user, who may open `/proc/1/fd/1` again (X-E17). Where its user
+/// namespace does not know us, only the verb can, from outside.
+pub fn give_stdio(stdio: [BorrowedFd<'_>; 3], uid: u32) -> Result<()> {
+    for (number, stdio) in stdio.into_iter().enumerate() {
         let Ok(meta) = fstat(stdio) else { continue };
         let pipe = SFlag::from_bits_truncate(meta.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFIFO;
         let ours = meta.st_uid == geteuid().as_raw() && meta.st_uid != uid;
@@ -158,7 +159,7 @@ pub fn listen_fds() -> u32 {
 }
 
 /// Puts given descriptors in place of the standard ones.
-pub fn place_stdio(stdio: Option<&[std::os::fd::OwnedFd; 3]>) -> Result<()> {
+pub fn place_stdio(stdio: Option<&[OwnedFd; 3]>) -> Result<()> {
     let Some(stdio) = stdio else { return Ok(()) };
     for (number, given) in stdio.iter().enumerate() {
         fd::put_at(given.as_fd(), number as i32).with_context(|| format!("put a descriptor at {number}"))?;

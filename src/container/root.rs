@@ -16,7 +16,7 @@ pub struct Root(PathBuf);
 
 impl Root {
     /// The default root of whoever calls.
-    pub fn default() -> Result<Root> {
+    pub fn of_caller() -> Result<Root> {
         let initial = in_initial_user_namespace();
         Ok(Root(default_path(geteuid().as_raw(), initial, std::env::var_os("XDG_RUNTIME_DIR"), uid_outside)?))
     }

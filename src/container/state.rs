@@ -341,3 +341,133 @@ fn sync_unless_in_memory(file: &File) -> std::io::Result<()> {
     let kind = nix::sys::statfs::fstatfs(file)?.filesystem_type();
     if kind == nix::sys::statfs::TMPFS_MAGIC { Ok(()) } else { file.sync_all() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(init: ProcessId) -> State {
+        State {
+            oci_version: OCI_VERSION.to_owned(),
+            id: "born-state".parse().unwrap(),
+            pid: init.pid,
+            start_time: init.start_time,
+            boot_id: init.boot_id,
+            creator: ProcessId::default(),
+            bundle: "/b".into(),
+            rootfs: "/b/rootfs".into(),
+            created: rfc3339(std::time::UNIX_EPOCH),
+            owner: "root".to_owned(),
+            annotations: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+            cgroup: Cgroup::none(),
+            rootless: false,
+            has_hooks: false,
+            terminal: false,
+        }
+    }
+
+    #[test]
+    fn a_time_is_written_as_rfc_3339() {
+        let at = |seconds| rfc3339(std::time::UNIX_EPOCH + std::time::Duration::new(seconds, 5_000_000));
+        assert_eq!(at(0), "1970-01-01T00:00:00.005000000Z");
+        assert_eq!(at(951_782_400 + 86_399), "2000-02-29T23:59:59.005000000Z");
+        assert_eq!(at(1_709_164_800 + 86_400), "2024-03-01T00:00:00.005000000Z");
+        assert_eq!(at(4_102_444_799), "2099-12-31T23:59:59.005000000Z");
+    }
+
+    #[test]
+    fn r4_a_state_that_is_cut_says_so_and_the_forced_delete_still_ends_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path());
+        let id: ContainerId = "born-state".parse().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let init = ProcessId::of(Pid::from_raw(child.id() as i32)).unwrap();
+        let state = state(init.clone());
+        let identity = Identity { cgroup: Cgroup::none(), init, creator: ProcessId::default() };
+        let make = || {
+            fs::create_dir(root.container(&id)).unwrap();
+            identity.save(&root.container(&id)).unwrap();
+        };
+        make();
+        let whole = serde_json::to_vec(&state).unwrap();
+        for length in 0..whole.len() {
+            fs::write(root.container(&id).join(State::FILE), &whole[..length]).unwrap();
+            let error = State::load(&root, &id).unwrap_err();
+            assert!(matches!(error.downcast_ref(), Some(ContainerError::Damaged(..))), "{length}: {error:#}");
+            assert!(super::super::delete::delete(&root, &id, false).is_err(), "{length}");
+        }
+        assert!(super::super::delete::delete(&root, &id, true).unwrap().is_empty());
+        assert!(!root.container(&id).exists());
+        assert!(!child.wait().unwrap().success());
+        // What is left when even that file is damaged is the directory.
+        make();
+        fs::write(root.container(&id).join(Identity::FILE), "{").unwrap();
+        super::super::delete::delete(&root, &id, true).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn r6_r19_a_pid_of_another_time_or_another_boot_is_not_init() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let init = ProcessId::of(Pid::from_raw(child.id() as i32)).unwrap();
+        assert!(state(init.clone()).init().is_some());
+        assert!(state(ProcessId { start_time: init.start_time + 1, ..init.clone() }).init().is_none());
+        assert!(state(ProcessId { boot_id: "another".to_owned(), ..init.clone() }).init().is_none());
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(state(init.clone()).status(dir.path()), Status::Running);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(state(init.clone()).init().is_none());
+        assert_eq!(state(init).status(dir.path()), Status::Stopped);
+    }
+
+    #[test]
+    fn a_file_that_is_a_link_or_a_fifo_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path());
+        let id: ContainerId = "born-state".parse().unwrap();
+        fs::create_dir(root.container(&id)).unwrap();
+        let file = root.container(&id).join(State::FILE);
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, serde_json::to_vec(&state(ProcessId::default())).unwrap()).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+        assert!(State::load(&root, &id).is_err());
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(State::load(&root, &id).is_err());
+        fs::remove_file(&file).unwrap();
+        fs::rename(&elsewhere, &file).unwrap();
+        assert!(State::load(&root, &id).is_ok());
+    }
+
+    #[test]
+    fn r7_who_waits_for_the_lock_of_a_container_that_goes_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let container = dir.path().join("born-lock");
+        fs::create_dir(&container).unwrap();
+        let held = lock(&container).unwrap();
+        let waiter = std::thread::spawn({
+            let container = container.clone();
+            move || lock(&container).map(drop)
+        });
+        fs::remove_dir_all(&container).unwrap();
+        drop(held);
+        let error = waiter.join().unwrap().unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(ContainerError::NotFound(_))), "{error:#}");
+    }
+
+    #[test]
+    fn s16_only_ids_that_are_one_harmless_path_component_are_taken() {
+        let long = "x".repeat(256);
+        let refused = [
+            "", ".", "..", "/", "a/b", "../a", "a/..", "/a", "a/", "a\nb", "a\n", "\n", "a b", " a", "a\0b", "a\tb",
+            "é", "*", "a*", "a?", "~a", "$a", "a;b", "a|b", "a:b", "a,b", "a=b", "a@b", "a#b", "a%2fb", "a\\b", &long,
+        ];
+        for id in refused {
+            assert!(id.parse::<ContainerId>().is_err(), "{id:?}");
+        }
+        for id in ["a", "A-Z_0.9+", "...", ".a", "-a", &long[1..]] {
+            assert!(id.parse::<ContainerId>().is_ok(), "{id:?}");
+        }
+    }
+}

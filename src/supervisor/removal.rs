@@ -25,15 +25,15 @@ pub fn remove(root: &Root, state: &State, dir: &Path) -> Result<Vec<String>> {
 }
 
 fn keep_history(state: &State, dir: &Path) -> Result<()> {
-    let history = Root::default()?.path().join(history::DIR_NAME);
-    Root::default()?.prepare()?;
+    let history = Root::of_caller()?.path().join(history::DIR_NAME);
+    Root::of_caller()?.prepare()?;
     history::keep(&history, &state.id, dir, history::Limits::default()).map(drop)
 }
 
 /// A root that is not the default one is remembered, so that `logs ID` finds the container without `--root`.
 /// It is only a convenience, so a failure is nobody's.
 pub fn remember_root(root: &Root) {
-    if let Ok(default) = Root::default()
+    if let Ok(default) = Root::of_caller()
         && default != *root
     {
         let _ = default.prepare().and_then(|()| history::record_root(default.path(), root.path()));
