@@ -21,7 +21,7 @@ pub(super) const READY: &str = "start.sock";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     pub message: String,
-    /// 127 where the program was not found, 126 otherwise (P-01).
+    /// 127 where the program was not found, 126 where it cannot be executed (P-01), 125 for what is no fault of its own.
     pub code: i32,
 }
 
@@ -50,7 +50,7 @@ impl From<Failure> for StartError {
 ///     |  <------- Failed(..) -----|   execve failed; init ends with the code
 /// ```
 pub fn start(state: &State, dir: &Path) -> Result<(), StartError> {
-    let failed = |message: String| StartError { message, code: 126 };
+    let failed = |message: String| StartError { message, code: 125 };
     let status = state.status(dir);
     let link = reach(dir, READY).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT | libc::ECONNREFUSED) => failed(format!("cannot start a container in the {status} state")),

@@ -20,11 +20,12 @@ use super::settings::Settings;
 use super::{Parts, Supervisor};
 use crate::cgroup::Cgroup;
 use crate::container::id::ContainerId;
+use crate::container::link::Failure;
 use crate::container::root::Root;
 use crate::container::state::State;
 use crate::handler::log::HookLog;
 use crate::handler::report::{NAMESPACES_FD, REPORT_FD};
-use crate::lifecycle::model::{Entry, Hook};
+use crate::lifecycle::model::{Entry, Hook, HookLog as Policy};
 use crate::linux::{fd, inherit, reexec, spawn};
 
 /// Where `bookend supervise` finds what it is given.
@@ -83,15 +84,24 @@ impl Handover<'_> {
     }
 }
 
-/// Waits for the word of a supervisor; anything but `ok` is its error.
+/// Waits for the word of a supervisor: `ok`, or its failure.
 pub fn await_ready(said: OwnedFd) -> Result<()> {
     let mut text = String::new();
     io::Read::read_to_string(&mut std::fs::File::from(said), &mut text).context("wait for the supervisor")?;
     match text.as_str() {
-        "ok" => Ok(()),
+        READY_WORD => Ok(()),
         "" => bail!("the supervisor ended before it was ready"),
-        error => bail!("{error}"),
+        failure => bail!(serde_json::from_str::<Failure>(failure).context("read the supervisor's failure")?),
     }
+}
+
+const READY_WORD: &str = "ok";
+
+/// Tells who waits for the supervisor why there is none, with the exit code that a `run` makes of it.
+pub fn tell_failure(ready: &OwnedFd, error: &anyhow::Error) -> Result<()> {
+    let failure = Failure { message: format!("{error:#}"), ..Failure::of(error) };
+    nix::unistd::write(ready, &serde_json::to_vec(&failure)?)?;
+    Ok(())
 }
 
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
@@ -102,12 +112,11 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 pub fn supervise(arguments: &[OsString]) -> Result<()> {
     let ready = inherit::inherited(READY)?;
     let supervisor = take_over(arguments);
-    let word = match &supervisor {
-        Ok(_) => "ok".to_owned(),
-        Err(error) => format!("{error:#}"),
-    };
     // The verb may have been killed; the container is ours all the same.
-    let _ = nix::unistd::write(&ready, word.as_bytes());
+    let _ = match &supervisor {
+        Ok(_) => nix::unistd::write(&ready, READY_WORD.as_bytes()).map_err(anyhow::Error::from).map(drop),
+        Err(error) => tell_failure(&ready, error),
+    };
     drop(ready);
     let mut supervisor = supervisor?;
     let ended = supervisor.run();
@@ -148,6 +157,7 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
         listener: Some(listener),
         namespaces,
         relay: None,
+        foreground: false,
     };
     Supervisor::new(parts)
 }
@@ -181,13 +191,18 @@ pub fn spawn_handler(of: &Supervisor, hook: Hook, entry: usize, number: u32, spe
         rustix::io::ioctl_fionbio(fd, true)?;
     }
     let list_entry = hook.is_list().then_some(entry);
+    let mut log = HookLog::create(&of.dir.join(HOOKS), hook, list_entry, number, spec.policy.log);
+    if spec.policy.log == Policy::Container && of.foreground {
+        let [_, stdout, stderr] = fd::stdio();
+        log.mirror_to(stdout.try_clone_to_owned()?, stderr.try_clone_to_owned()?);
+    }
     Ok(Child {
         pid: Pid::from_raw(child.id() as i32),
         reaped: false,
         report: Some(report),
         heard: Vec::new(),
         output,
-        log: Some(HookLog::create(&of.dir.join(HOOKS), hook, list_entry, number, spec.policy.log)),
+        log: Some(log),
         process: None,
         tree: tree(&of.state.cgroup, hook, entry),
         drain_until: None,
