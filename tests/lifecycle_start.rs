@@ -171,7 +171,8 @@ fn p_07_p_08_a_failed_post_start_runs_pre_stop_and_ends_the_container() {
     let failed = c.event("FailedPostStartHook");
     assert_eq!((&failed["type"], &failed["message"]), (&json!("Warning"), &json!("PostStartHook failed: exit code 3")));
     assert_eq!(c.event("Killing")["message"], "FailedPostStartHook");
-    let order = ["FailedPostStartHook", "Killing", "HookSucceeded", "SignalSent", "Exited"].map(|reason| at(&c, reason));
+    let order =
+        ["FailedPostStartHook", "Killing", "HookSucceeded", "SignalSent", "Exited"].map(|reason| at(&c, reason));
     assert!(order.is_sorted(), "{:?}", c.reasons());
     assert!(!c.reasons().contains(&"Started".to_owned()));
     go(&c);
