@@ -159,5 +159,5 @@ pub fn kept_namespaces(plan: &Plan, created: &Created) -> Result<Vec<(nix::sched
         return Ok(Vec::new());
     }
     let pid = nix::unistd::Pid::from_raw(created.state.pid);
-    hold_namespaces(&Init { pid, pidfd: created.pidfd.try_clone()? })
+    hold_namespaces(&Init { pid, pidfd: created.pidfd.try_clone()? }, &created.dir)
 }

@@ -6,15 +6,15 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::CloneFlags;
 use oci_spec::runtime::Process;
 
 use super::exec::own_process;
-use crate::container::exec::{Child, ExecError, ExecOptions, spawn, spawn_after};
+use crate::container::exec::{Child, ExecError, ExecOptions, Network, spawn, spawn_after};
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
 use crate::container::state::State;
@@ -22,7 +22,7 @@ use crate::handler::probe;
 use crate::handler::report::{NAMESPACES_FD, REPORT_FD, Report};
 use crate::lifecycle::model::{Entry, Handler, Hook};
 use crate::lifecycle::outcome::Failure;
-use crate::linux::{inherit, pidfd, reap};
+use crate::linux::{inherit, reap};
 use crate::supervisor::boot::tree_name;
 use crate::supervisor::settings::Settings;
 
@@ -93,7 +93,7 @@ impl Task {
     fn run(&self, report: &mut File) -> Result<Report> {
         match &self.entry.handler {
             Handler::Exec { command } => self.exec(command, report),
-            handler => Ok(self.probe(handler)),
+            handler => self.probe(handler),
         }
     }
 
@@ -134,56 +134,20 @@ impl Task {
     }
 
     /// 4.2, 4.3: from the container's network.
-    fn probe(&self, handler: &Handler) -> Report {
+    fn probe(&self, handler: &Handler) -> Result<Report> {
+        let network = Network::of(&self.state, &self.dir, &self.namespaces)?;
         let result = probe::run(
             handler,
             self.entry.policy.success_status,
             self.hook,
             &self.container,
             COMPAT,
-            self.has_own_network(),
-            || self.join_network(),
+            network.is_own(),
+            || network.join(),
         );
-        match result {
+        Ok(match result {
             Ok(success) => Report::Succeeded(success),
             Err(failure) => Report::Failed(Failure { exit_code: None, ..failure }),
-        }
+        })
     }
-
-    fn has_own_network(&self) -> bool {
-        let inode = |path: &str| std::fs::read_link(path).ok();
-        match self.kept(CloneFlags::CLONE_NEWNET) {
-            Some(fd) => {
-                inode(&format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))) != inode("/proc/self/ns/net")
-            }
-            None => inode(&format!("/proc/{}/ns/net", self.state.pid)) != inode("/proc/self/ns/net"),
-        }
-    }
-
-    fn kept(&self, kind: CloneFlags) -> Option<BorrowedFd<'_>> {
-        self.namespaces.iter().find(|(found, _)| *found == kind).map(|(_, fd)| fd.as_fd())
-    }
-
-    fn join_network(&self) -> Result<()> {
-        let wanted = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET;
-        if self.hook == Hook::PostStop {
-            for kind in [CloneFlags::CLONE_NEWUSER, CloneFlags::CLONE_NEWNET] {
-                if let Some(fd) = self.kept(kind) {
-                    join(fd, kind)?;
-                }
-            }
-            return Ok(());
-        }
-        let init = self.state.init().context("the container has exited")?;
-        if std::fs::read_link(format!("/proc/{}/ns/user", init.pid))? == std::fs::read_link("/proc/self/ns/user")? {
-            return join(init.as_fd(), CloneFlags::CLONE_NEWNET);
-        }
-        join(init.as_fd(), wanted)
-    }
-}
-
-fn join(fd: BorrowedFd, kinds: CloneFlags) -> Result<()> {
-    setns(fd, kinds).with_context(|| format!("join the container's network ({kinds:?})"))?;
-    let _ = pidfd::has_ended;
-    Ok(())
 }

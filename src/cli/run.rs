@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::wait::WaitStatus;
 
 use super::args::{Global, run_args};
 use super::create::{Prepared, begin_records, kept_namespaces, make, make_with, options, prepare};
@@ -10,12 +11,11 @@ use super::log::Log;
 use super::{start, with_code};
 use crate::container::create::{CreateOptions, Created};
 use crate::container::link::Failure;
-use crate::container::start::StartError;
 use crate::container::state::State;
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
 use crate::linux::{fd, fork};
-use crate::supervisor::boot::{Handover, await_ready, tell_failure};
+use crate::supervisor::boot::{Handover, await_ready};
 use crate::supervisor::control::{self, Answer, Request};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::removal;
@@ -30,17 +30,7 @@ pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
         (true, false) => detached_plain(global, args, &prepared),
         (true, true) => detached_with_hooks(global, args, &prepared),
     };
-    done.with_context(what).map_err(with_the_programs_code)
-}
-
-/// A program that cannot be executed has exit codes of its own (P-01), wherever that came to light.
-fn with_the_programs_code(error: anyhow::Error) -> anyhow::Error {
-    let failure = error.downcast_ref::<Failure>().map(|failure| failure.code);
-    let code = failure.or_else(|| error.downcast_ref::<StartError>().map(|failure| failure.code));
-    match code.and_then(|code| u8::try_from(code).ok()) {
-        Some(code) => with_code(code, error),
-        None => error,
-    }
+    done.with_context(what)
 }
 
 /// This process is the supervisor, and its exit code the container's.
@@ -151,18 +141,18 @@ pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> 
         Ok(never) => match never {},
         Err(error) => {
             // The verb reads it as its own error.
-            let _ = tell_failure(&ready, &error);
-            1
+            let _ = nix::unistd::write(&ready, format!("{error:#}").as_bytes());
+            error.downcast_ref::<Failure>().map_or(1, |failure| failure.code)
         }
     })
     .context("fork the supervisor")?;
     drop(ready);
-    let ready = await_ready(said);
-    if ready.is_err() {
-        // It has said why, and is about to end.
-        let _ = nix::sys::wait::waitpid(child, None);
+    let Err(error) = await_ready(said) else { return Ok(()) };
+    // It has said why, and is about to end.
+    match nix::sys::wait::waitpid(child, None) {
+        Ok(WaitStatus::Exited(_, code @ 125..=127)) => Err(with_code(code as u8, error)),
+        _ => Err(error),
     }
-    ready
 }
 
 fn become_supervisor(

@@ -114,11 +114,7 @@ fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
     };
     let proc = Procfs::open().context("open /proc")?;
     let init_dir = proc.process(init.pid).context("open /proc of init")?;
-    let joins = namespaces::of_process(&init_dir, CloneFlags::all() | CLONE_NEWTIME, true)?;
-    // Opened by number: it was init all the while if it has not ended.
-    if pidfd::has_ended(init.as_fd()) {
-        bail!("cannot exec in a stopped container");
-    }
+    let joins = namespaces::of_init(&init, dir, CloneFlags::all() | CLONE_NEWTIME, true)?;
     let place = Place { state, init: Some(init.pid), child: options.cgroup_child.as_deref() };
     let join = || namespaces::join(&joins);
     let user = joins.iter().any(|join| join.kind == CloneFlags::CLONE_NEWUSER);
@@ -134,11 +130,47 @@ fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
 }
 
 /// The namespaces of a container that a process after its end needs, held open (O-03).
-pub fn hold_namespaces(init: &Init) -> Result<Vec<(CloneFlags, OwnedFd)>> {
-    let proc = Procfs::open().context("open /proc")?;
-    let kinds = CloneFlags::all() - CloneFlags::CLONE_NEWPID;
-    let joins = namespaces::of_process(proc.process(init.pid).context("open /proc of init")?, kinds, false)?;
+pub fn hold_namespaces(init: &Init, dir: &Path) -> Result<Vec<(CloneFlags, OwnedFd)>> {
+    let joins = namespaces::of_init(init, dir, CloneFlags::all() - CloneFlags::CLONE_NEWPID, false)?;
     Ok(joins.into_iter().map(|join| (join.kind, join.namespace)).collect())
+}
+
+/// The network of a container as a probe reaches it.
+pub struct Network(Vec<Join>);
+
+impl Network {
+    /// Of a live container, or of one whose namespaces are held open.
+    pub fn of(state: &State, dir: &Path, held: &[(CloneFlags, OwnedFd)]) -> Result<Network> {
+        let kinds = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET;
+        let joins = match held {
+            [] => namespaces::of_init(&state.init().context("the container has exited")?, dir, kinds, true)?,
+            held => foreign(held, kinds)?,
+        };
+        Ok(Network(joins))
+    }
+
+    /// Whether it is another than ours.
+    pub fn is_own(&self) -> bool {
+        self.0.iter().any(|join| join.kind == CloneFlags::CLONE_NEWNET)
+    }
+
+    /// Enters it, by way of the user namespace where only that gives the rights to. The caller must be single-threaded.
+    pub fn join(&self) -> Result<()> {
+        // The host's stays as it is: the container's user namespace gives no rights to it, and none are needed.
+        if self.is_own() { namespaces::join(&self.0) } else { Ok(()) }
+    }
+}
+
+/// Those of the namespaces that we are not in.
+fn foreign(held: &[(CloneFlags, OwnedFd)], kinds: CloneFlags) -> Result<Vec<Join>> {
+    let mut joins = Vec::new();
+    for (kind, namespace) in held.iter().filter(|(kind, _)| kinds.contains(*kind)) {
+        if !namespaces::is_ours(*kind, namespace)? {
+            let namespace = namespace.try_clone().context("dup")?;
+            joins.push(Join { kind: *kind, name: format!("{kind:?} of the container"), namespace });
+        }
+    }
+    Ok(joins)
 }
 
 /// Makes a process in a container whose init is gone (O-03): in the namespaces held open, with a new pid namespace and a
@@ -155,13 +187,7 @@ fn spawn_after_in(held: &[(CloneFlags, OwnedFd)], dir: &Path, options: &ExecOpti
     let console = reach_console(options)?;
     let state = State::load_dir(dir)?;
     let config = hooks::snapshot(&state, dir)?;
-    let mut joins = Vec::new();
-    for (kind, namespace) in held {
-        if !namespaces::is_ours(*kind, namespace)? {
-            let namespace = namespace.try_clone().context("dup")?;
-            joins.push(Join { kind: *kind, name: "namespace of the container".to_owned(), namespace });
-        }
-    }
+    let joins = foreign(held, CloneFlags::all() | CLONE_NEWTIME)?;
     let user = joins.iter().any(|join| join.kind == CloneFlags::CLONE_NEWUSER);
     let join = || {
         namespaces::join(&joins)?;

@@ -23,6 +23,9 @@ use crate::linux::process::{NoReturn, exit_now, set_dumpable, set_parent_death_s
 use crate::linux::procfs::Procfs;
 use crate::linux::{fd, keyring, net, signals};
 
+/// Namespaces, by their kind.
+type Held = Vec<(CloneFlags, OwnedFd)>;
+
 /// What init takes over from the verb.
 pub struct Birth<'a> {
     pub bundle: &'a Bundle,
@@ -98,12 +101,13 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     let root = prepare_root(birth, sources)?;
     hooks_before_pivot(birth, link)?;
     root.enter()?;
-
+    // For who may not look into us while we wait: root sees them in /proc.
+    let namespaces = if birth.user_namespace() { namespaces::of_ourselves(&proc)? } else { Vec::new() };
     drop(proc);
 
     // Inside the root. What we need is put where no name inside can mean anything of the host, and the rest closed (S9).
     terminal::set_up(birth.process(), link.as_fd(), true)?;
-    let listener = carry_nothing_in(birth, link)?;
+    let (listener, namespaces) = carry_nothing_in(birth, link, namespaces)?;
     set_dumpable(false).context("become non-dumpable")?;
     let environment = process::environment(birth.process(), user::read_passwd, birth.listen_fds);
     for warning in process::set_up(birth.process(), groups_denied)? {
@@ -121,7 +125,8 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
 
     // `created`: everything is ready except the user's program.
     link::send(link.as_fd(), &Message::Ready, None)?;
-    *link = wait_for_start(&listener, creator)?;
+    *link = wait_for_start(&listener, creator, &namespaces)?;
+    drop(namespaces);
     hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created)?;
     let program = process::look_up(birth.process(), &environment)?;
     link::send(link.as_fd(), &Message::Executing, None)?;
@@ -234,14 +239,18 @@ fn prepare_root(birth: &Birth, sources: Sources) -> Result<Prepared> {
     rootfs::prepare(birth.bundle, sources, &birth.state.cgroup.mounts_for_container(), &options)
 }
 
-/// Closes all but the standard descriptors, those passed on purpose, the link and `start.sock`. Their owners in this
-/// memory are never used again: all that follows ends in execve or _exit.
-fn carry_nothing_in(birth: &Birth, link: &mut OwnedFd) -> Result<OwnedFd> {
+/// Closes all but the standard descriptors, those passed on purpose, the link, `start.sock` and our namespaces. Their
+/// owners in this memory are never used again: all that follows ends in execve or _exit.
+fn carry_nothing_in(birth: &Birth, link: &mut OwnedFd, namespaces: Held) -> Result<(OwnedFd, Held)> {
     let first = 3 + (birth.options.preserve_fds + birth.listen_fds) as i32;
-    let listener = keep_first(&[birth.listener.as_fd(), link.as_fd()], first)?;
-    let [listener, new_link] = <[OwnedFd; 2]>::try_from(listener).expect("two for two");
+    let mut kept = vec![birth.listener.as_fd(), link.as_fd()];
+    kept.extend(namespaces.iter().map(|(_, namespace)| namespace.as_fd()));
+    let mut moved = keep_first(&kept, first)?.into_iter();
+    let (listener, new_link) = (moved.next().context("one for one")?, moved.next().context("one for one")?);
     std::mem::forget(std::mem::replace(link, new_link)); // its number may be another's by now
-    Ok(listener)
+    let kinds: Vec<CloneFlags> = namespaces.iter().map(|(kind, _)| *kind).collect();
+    std::mem::forget(namespaces); // likewise
+    Ok((listener, kinds.into_iter().zip(moved).collect()))
 }
 
 /// Moves descriptors to `first` and the numbers after it, and closes everything else from there on.
@@ -257,7 +266,7 @@ pub(super) fn keep_first(kept: &[BorrowedFd<'_>], first: i32) -> Result<Vec<Owne
 }
 
 /// Waits on `start.sock` until someone who may says Start. Who connects and says nothing only asked whether we wait.
-fn wait_for_start(listener: &OwnedFd, creator: u32) -> Result<OwnedFd> {
+fn wait_for_start(listener: &OwnedFd, creator: u32, namespaces: &Held) -> Result<OwnedFd> {
     loop {
         let connection = match accept4(listener, SockFlag::SOCK_CLOEXEC) {
             Err(nix::errno::Errno::EINTR | nix::errno::Errno::ECONNABORTED) => continue,
@@ -267,8 +276,16 @@ fn wait_for_start(listener: &OwnedFd, creator: u32) -> Result<OwnedFd> {
         if peer.uid() != creator && peer.uid() != 0 {
             continue;
         }
-        if let Ok(Some((Message::Start, _))) = link::receive(connection.as_fd()) {
-            return Ok(connection);
+        match link::receive(connection.as_fd()) {
+            Ok(Some((Message::Start, _))) => return Ok(connection),
+            Ok(Some((Message::Namespaces, _))) => {
+                for (kind, namespace) in namespaces {
+                    let message = Message::Namespace { kind: kind.bits() };
+                    // Who asked may be gone: that is no concern of ours.
+                    let _ = link::send(connection.as_fd(), &message, Some(namespace.as_fd()));
+                }
+            }
+            _ => {}
         }
     }
 }

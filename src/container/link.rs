@@ -24,20 +24,30 @@ use serde::{Deserialize, Serialize};
 ///     |  <------- Failed(..) -----|   at any point; init ends with the code
 /// ```
 ///
-/// End of file tells init that `create` died: it ends. End of file tells `create` that init died. What `start` says is in
-/// `start.rs`. A process of `exec` says `Terminal`, then closes the link by execve, or `Failed`; the helper that
+/// End of file tells init that `create` died: it ends. End of file tells `create` that init died. What verbs say to the
+/// waiting init is in `start.rs`. A process of `exec` says `Terminal`, then closes the link by execve, or `Failed`; the helper that
 /// cloned either of them says `Cloned`.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
     MapIds,
-    Mapped { pid: i32 },
+    Mapped {
+        pid: i32,
+    },
     RunHooks,
     HooksRun,
     Terminal,
     Ready,
     Start,
     Executing,
-    Cloned { pid: i32 },
+    /// Asks the waiting init for its namespaces.
+    Namespaces,
+    /// One of them: its `CLONE_NEW*` flag, with the descriptor.
+    Namespace {
+        kind: i32,
+    },
+    Cloned {
+        pid: i32,
+    },
     Warning(String),
     Failed(Failure),
 }
@@ -46,8 +56,8 @@ pub enum Message {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub message: String,
-    /// What the process ends with: 127 where the program was not found, 126 where it cannot be executed, 125 for what is
-    /// no fault of the program's (interface.md 2.4).
+    /// What the process ends with: 127 where the program was not found, 126 where it could not be executed, 125 where it
+    /// never came to that.
     pub code: i32,
 }
 

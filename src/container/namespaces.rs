@@ -9,8 +9,10 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
 
-use crate::linux::fd;
+use super::start;
+use super::state::Init;
 use crate::linux::procfs::{self, Procfs};
+use crate::linux::{fd, pidfd};
 
 /// `CLONE_NEWTIME` (Linux 5.6), which clone(2) does not take: the bit belongs to the exit signal there.
 pub const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
@@ -130,6 +132,42 @@ pub fn of_process(process: impl AsFd, kinds: CloneFlags, only_foreign: bool) -> 
         joins.push(Join { kind: flag(kind), name: format!("{name} namespace of the container"), namespace });
     }
     Ok(joins)
+}
+
+/// The same of a container's init: from itself while it waits for `start`, where we may not look into it.
+pub fn of_init(init: &Init, dir: &Path, kinds: CloneFlags, only_foreign: bool) -> Result<Vec<Join>> {
+    let process = Procfs::open().context("open /proc")?.process(init.pid).context("open /proc of init")?;
+    // Opened by number: it was init all the while if it has not ended.
+    if pidfd::has_ended(init.as_fd()) {
+        bail!("the container has exited");
+    }
+    let refused = match of_process(&process, kinds, only_foreign) {
+        Err(error) if is_permission(&error) => error,
+        found => return found,
+    };
+    // It may have executed its program since: then it can be looked into.
+    let Ok(told) = start::ask_namespaces(dir) else {
+        return of_process(&process, kinds, only_foreign).map_err(|_| refused);
+    };
+    let mut joins = Vec::new();
+    for (kind, namespace) in told.into_iter().filter(|(kind, _)| kinds.contains(*kind)) {
+        if !only_foreign || !is_ours(kind, &namespace)? {
+            joins.push(Join { kind, name: format!("{kind:?} of the container"), namespace });
+        }
+    }
+    Ok(joins)
+}
+
+fn is_permission(error: &anyhow::Error) -> bool {
+    let kind = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::PermissionDenied;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(kind))
+}
+
+/// Our own namespaces, all of them, for whoever asks the waiting init. While /proc is the host's.
+pub fn of_ourselves(proc: &Procfs) -> Result<Vec<(CloneFlags, OwnedFd)>> {
+    let own = proc.open_own("", rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY).context("open /proc/self")?;
+    let joins = of_process(own, CloneFlags::all() | CLONE_NEWTIME, false)?;
+    Ok(joins.into_iter().map(|join| (join.kind, join.namespace)).collect())
 }
 
 /// Joins namespaces, in an order in which the rights suffice: those that ours are good for, then the user namespace, then

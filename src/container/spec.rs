@@ -16,7 +16,7 @@ pub fn template(rootless: bool) -> Value {
             "cwd": "/",
             "capabilities": {
                 "bounding": capabilities, "effective": capabilities,
-                "permitted": capabilities, "ambient": capabilities
+                "permitted": capabilities
             },
             "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
             "noNewPrivileges": true

@@ -6,7 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 
 use super::link::{self, Failure, Message};
@@ -21,7 +23,7 @@ pub(super) const READY: &str = "start.sock";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     pub message: String,
-    /// 127 where the program was not found, 126 where it cannot be executed (P-01), 125 for what is no fault of its own.
+    /// 127 where the program was not found, 126 otherwise (P-01).
     pub code: i32,
 }
 
@@ -49,8 +51,8 @@ impl From<Failure> for StartError {
 ///     |  <------- (closed) -------|   after Executing: execve succeeded, or an exit that the pidfd tells
 ///     |  <------- Failed(..) -----|   execve failed; init ends with the code
 /// ```
-pub fn start(state: &State, dir: &Path) -> Result<(), StartError> {
-    let failed = |message: String| StartError { message, code: 125 };
+pub fn start(state: &State, dir: &Path) -> std::result::Result<(), StartError> {
+    let failed = |message: String| StartError { message, code: 126 };
     let status = state.status(dir);
     let link = reach(dir, READY).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT | libc::ECONNREFUSED) => failed(format!("cannot start a container in the {status} state")),
@@ -102,6 +104,25 @@ pub(super) fn listen_in(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     bind(socket.as_raw_fd(), &address(dir, SETTING_UP)?)?;
     listen(&socket, Backlog::new(16).unwrap_or(Backlog::MAXALLOWABLE))?;
     Ok(socket)
+}
+
+/// Asks the waiting init for its namespaces, which it sends one by one before it closes the connection.
+///
+/// While it waits it is not dumpable (S24), and its memory counts as the initial user namespace's: only root of that may
+/// open them in /proc.
+pub(super) fn ask_namespaces(dir: &Path) -> Result<Vec<(CloneFlags, OwnedFd)>> {
+    let link = reach(dir, READY).context("connect start.sock")?;
+    link::send(link.as_fd(), &Message::Namespaces, None)?;
+    let mut namespaces = Vec::new();
+    loop {
+        match link::receive(link.as_fd())? {
+            Some((Message::Namespace { kind }, Some(namespace))) => {
+                namespaces.push((CloneFlags::from_bits_retain(kind), namespace));
+            }
+            None => return Ok(namespaces),
+            Some((other, _)) => bail!("init said {other:?}, expected Namespace"),
+        }
+    }
 }
 
 fn reach(dir: &Path, name: &str) -> io::Result<OwnedFd> {

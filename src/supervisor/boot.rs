@@ -20,7 +20,6 @@ use super::settings::Settings;
 use super::{Parts, Supervisor};
 use crate::cgroup::Cgroup;
 use crate::container::id::ContainerId;
-use crate::container::link::Failure;
 use crate::container::root::Root;
 use crate::container::state::State;
 use crate::handler::log::HookLog;
@@ -84,24 +83,15 @@ impl Handover<'_> {
     }
 }
 
-/// Waits for the word of a supervisor: `ok`, or its failure.
+/// Waits for the word of a supervisor; anything but `ok` is its error.
 pub fn await_ready(said: OwnedFd) -> Result<()> {
     let mut text = String::new();
     io::Read::read_to_string(&mut std::fs::File::from(said), &mut text).context("wait for the supervisor")?;
     match text.as_str() {
-        READY_WORD => Ok(()),
+        "ok" => Ok(()),
         "" => bail!("the supervisor ended before it was ready"),
-        failure => bail!(serde_json::from_str::<Failure>(failure).context("read the supervisor's failure")?),
+        error => bail!("{error}"),
     }
-}
-
-const READY_WORD: &str = "ok";
-
-/// Tells who waits for the supervisor why there is none, with the exit code that a `run` makes of it.
-pub fn tell_failure(ready: &OwnedFd, error: &anyhow::Error) -> Result<()> {
-    let failure = Failure { message: format!("{error:#}"), ..Failure::of(error) };
-    nix::unistd::write(ready, &serde_json::to_vec(&failure)?)?;
-    Ok(())
 }
 
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
@@ -112,11 +102,12 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 pub fn supervise(arguments: &[OsString]) -> Result<()> {
     let ready = inherit::inherited(READY)?;
     let supervisor = take_over(arguments);
-    // The verb may have been killed; the container is ours all the same.
-    let _ = match &supervisor {
-        Ok(_) => nix::unistd::write(&ready, READY_WORD.as_bytes()).map_err(anyhow::Error::from).map(drop),
-        Err(error) => tell_failure(&ready, error),
+    let word = match &supervisor {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => format!("{error:#}"),
     };
+    // The verb may have been killed; the container is ours all the same.
+    let _ = nix::unistd::write(&ready, word.as_bytes());
     drop(ready);
     let mut supervisor = supervisor?;
     let ended = supervisor.run();

@@ -125,6 +125,8 @@ impl FromStr for Answer {
 /// Makes the socket at which the supervisor of a container listens. The state directory is private (0700).
 pub fn listen_in(dir: BorrowedFd) -> Result<OwnedFd> {
     let listener = seqpacket(SockFlag::SOCK_NONBLOCK)?;
+    // The mode of the file is that of the socket at the time of bind (S17).
+    nix::sys::stat::fchmod(&listener, nix::sys::stat::Mode::from_bits_truncate(0o600)).context("chmod control.sock")?;
     bind(listener.as_raw_fd(), &address(dir)?).context("bind control.sock in the state directory")?;
     listen(&listener, Backlog::MAXCONN).context("listen on control.sock")?;
     Ok(listener)
