@@ -24,8 +24,10 @@ pub fn remove(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String>>
         Ok(state) => state,
         Err(error) => {
             return match error.downcast_ref::<ContainerError>() {
-                Some(ContainerError::NotFound(_)) if force => Ok(Vec::new()),
-                Some(ContainerError::Damaged(..)) if force => delete::delete(root, id, true),
+                // Also where it is not there: a `delete` that was killed may have left something (R2).
+                Some(ContainerError::NotFound(_) | ContainerError::Damaged(..)) if force => {
+                    delete::delete(root, id, true)
+                }
                 _ => Err(error),
             };
         }

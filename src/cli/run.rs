@@ -3,12 +3,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::wait::WaitStatus;
 
 use super::args::{Global, run_args};
 use super::create::{Prepared, begin_records, kept_namespaces, make, prepare};
 use super::log::Log;
 use super::{start, with_code};
 use crate::container::create::Created;
+use crate::container::link::Failure;
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
 use crate::linux::{fd, fork};
@@ -122,17 +124,17 @@ pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> 
         Err(error) => {
             // The verb reads it as its own error.
             let _ = nix::unistd::write(&ready, format!("{error:#}").as_bytes());
-            1
+            error.downcast_ref::<Failure>().map_or(1, |failure| failure.code)
         }
     })
     .context("fork the supervisor")?;
     drop(ready);
-    let ready = await_ready(said);
-    if ready.is_err() {
-        // It has said why, and is about to end.
-        let _ = nix::sys::wait::waitpid(child, None);
+    let Err(error) = await_ready(said) else { return Ok(()) };
+    // It has said why, and is about to end.
+    match nix::sys::wait::waitpid(child, None) {
+        Ok(WaitStatus::Exited(_, code @ 125..=127)) => Err(with_code(code as u8, error)),
+        _ => Err(error),
     }
-    ready
 }
 
 fn become_supervisor(
