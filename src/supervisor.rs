@@ -7,6 +7,7 @@
 pub mod attempt;
 pub mod boot;
 pub mod control;
+mod descendants;
 pub mod history;
 mod perform;
 pub mod records;

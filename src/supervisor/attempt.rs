@@ -301,6 +301,9 @@ impl Child {
             return;
         }
         let _ = self.tree.kill();
+        if self.tree.is_none() {
+            super::descendants::kill_below(self.pid, 0);
+        }
         if let Some(process) = self.process.take() {
             // The leader is still unreaped, so neither number can be another's.
             let _ = kill(Pid::from_raw(-process.as_raw()), Nix::SIGKILL);

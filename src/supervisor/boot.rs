@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal as Nix, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
@@ -240,13 +240,8 @@ fn environment(of: &Supervisor, hook: Hook, attempt: u32) -> Vec<(&'static str, 
     variables
 }
 
-/// The directory that a message can name.
-pub fn state_dir(root: &Root, id: &ContainerId) -> PathBuf {
-    root.container(id)
-}
-
-/// For signals that a fork must not keep blocked.
+/// The other way, for a process that inherited the supervisor's mask.
 pub fn unblock_signals() {
+    // Only a bad argument can fail.
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
-    let _ = Nix::SIGTERM;
 }

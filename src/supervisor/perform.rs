@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use super::control::{self, Answer};
-use super::{Supervisor, attempt, boot};
+use super::{Supervisor, attempt, boot, descendants};
 use crate::lifecycle::model::{Handler, Hook};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
@@ -19,8 +19,7 @@ impl Supervisor {
             Action::Cancel(hook) => self.cancel(hook),
             Action::Execute => self.execute(),
             Action::Signal { signal, all } => self.signal(signal, all),
-            // A process that cannot be killed now shows when the control group is removed, and is told there.
-            Action::KillRest => drop(self.state.cgroup.kill()),
+            Action::KillRest => self.kill_rest(),
             Action::Thaw => self.thaw(),
             Action::Tell(notice) => self.tell(notice),
             Action::Answer(id, result) => self.answer(id, result),
@@ -89,6 +88,10 @@ impl Supervisor {
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.hook == hook) {
             attempt.cancel(now);
         }
+        if hook == Hook::PreStart && self.state.cgroup.is_none() {
+            // The ENTRYPOINT is not executed yet: what hangs on init was a hook's.
+            descendants::kill_below(nix::unistd::Pid::from_raw(self.state.pid), 0);
+        }
         for entry in 0..self.plan.entries(hook).len() {
             boot::kill_leftovers(&self.state.cgroup, hook, entry);
         }
@@ -117,6 +120,16 @@ impl Supervisor {
         }
         // ESRCH: its exit is about to be heard.
         let _ = super::signal_through(self.pidfd.as_fd(), signal);
+    }
+
+    /// S-20. Without a control group it is who came to us, the nearest subreaper, when its parent ended.
+    fn kill_rest(&self) {
+        if self.state.cgroup.is_none() && self.plan.has_hooks() {
+            descendants::kill_below(nix::unistd::Pid::this(), self.state.start_time);
+        } else {
+            // A process that cannot be killed now shows when the control group is removed, and is told there.
+            drop(self.state.cgroup.kill());
+        }
     }
 
     fn thaw(&mut self) {
