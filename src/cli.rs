@@ -23,6 +23,7 @@ pub mod state;
 pub mod stop;
 pub mod test;
 pub mod timeline;
+mod usage;
 pub mod wait;
 
 use std::ffi::OsString;
@@ -31,6 +32,9 @@ use std::fmt;
 use clap::Parser;
 
 use args::{Cli, Verb};
+
+use crate::container::link::Failure;
+use crate::container::start::StartError;
 
 /// An error with the exit code that it asks for (interface.md 2.4).
 #[derive(Debug)]
@@ -54,25 +58,31 @@ pub fn with_code(code: u8, error: impl Into<anyhow::Error>) -> anyhow::Error {
 
 /// Runs one command line and returns its exit code. Errors are printed here, once, and nowhere else.
 pub fn main(arguments: Vec<OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            let code = if error.use_stderr() { 2 } else { 0 };
-            // There is nobody left to tell when this cannot be printed.
-            let _ = error.print();
-            return code;
-        }
+        Err(error) => return usage::answer(&arguments, &error),
     };
     let log = log::Log::new(&cli.global);
     match run_verb(&cli) {
         Ok(code) => code,
         Err(error) => {
             log.error(&error);
-            match error.downcast_ref::<WithCode>() {
-                Some(known) => known.code,
-                None => cli.verb.error_code(),
-            }
+            exit_code(&cli.verb, &error)
         }
+    }
+}
+
+/// What an error asks for, or what the verb's table says. A program that cannot be executed ends `run` as it would have
+/// ended itself.
+fn exit_code(verb: &Verb, error: &anyhow::Error) -> u8 {
+    let of_program = || {
+        let code = error.downcast_ref::<Failure>().map(|failure| failure.code);
+        code.or(error.downcast_ref::<StartError>().map(|error| error.code)).and_then(|code| u8::try_from(code).ok())
+    };
+    match (error.downcast_ref::<WithCode>(), verb) {
+        (Some(known), _) => known.code,
+        (None, Verb::Run(_)) => of_program().unwrap_or(verb.error_code()),
+        (None, _) => verb.error_code(),
     }
 }
 

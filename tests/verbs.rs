@@ -1,8 +1,15 @@
-//! The OCI verbs on a plain container, without hooks.
+//! The OCI verbs on a plain container, without hooks: interface.md 2.1 and 2.4, and callers.md sections 1 and 3.
 
 mod common;
 
-use common::Fixture;
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use common::{Fixture, Output, bookend, finish, needs_root};
+
+// ── the four states ──
 
 #[test]
 fn run_returns_the_code_of_the_entrypoint_and_removes_the_container() {
@@ -23,4 +30,583 @@ fn create_start_kill_delete_go_through_the_four_states() {
     c.wait_for("stopped", |c| c.status() == "stopped");
     c.verb("delete").ok();
     c.verb("state").fails(1).says("does not exist");
+}
+
+#[test]
+fn a_container_is_started_once() {
+    let c = Fixture::busybox();
+    c.create().ok();
+    c.verb("start").ok();
+    c.verb("start").fails(1).says("running");
+    c.verb("kill").ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    c.verb("start").fails(1).says("stopped");
+}
+
+#[test]
+fn a_created_container_that_was_never_started_can_be_deleted() {
+    let c = Fixture::busybox();
+    c.create().ok();
+    c.verb("delete").ok();
+    c.assert_nothing_left();
+}
+
+#[test]
+fn state_is_the_state_of_the_specification() {
+    let c = Fixture::busybox().annotation("org.example/a", "b").started();
+    let state = c.state();
+    assert!(state["ociVersion"].as_str().unwrap().starts_with("1."), "{state}");
+    assert_eq!(state["id"], c.id.as_str());
+    assert_eq!(state["status"], "running");
+    assert_eq!(state["bundle"], c.bundle().to_str().unwrap());
+    assert_eq!(state["annotations"], json!({"org.example/a": "b"}));
+    let pid = state["pid"].as_i64().unwrap();
+    assert!(fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("entrypoint"));
+    c.verb("kill").ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    assert_eq!(c.state()["pid"].as_i64().unwrap_or(0), 0, "{}", c.state());
+}
+
+#[test]
+fn a_container_without_hooks_leaves_no_process_of_bookend_behind() {
+    let c = Fixture::busybox().started();
+    let supervisors = || {
+        let all = fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
+        all.filter(|line| String::from_utf8_lossy(line).contains(c.root().to_str().unwrap())).count()
+    };
+    assert_eq!(supervisors(), 0);
+}
+
+#[test]
+fn config_json_is_read_once_at_create() {
+    let c = Fixture::busybox().shell("echo first > /said");
+    c.create().ok();
+    fs::write(c.bundle().join("config.json"), "{ broken").unwrap();
+    c.verb("start").ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    assert_eq!(c.read("/said"), "first\n");
+    c.verb("delete").ok();
+}
+
+// ── flags: both orders and forms ──
+
+/// The ways in which the callers put the flags of `create`.
+#[test]
+fn flags_stand_before_or_after_the_id_and_with_or_without_an_equals_sign() {
+    let c = Fixture::busybox();
+    c.write();
+    let (bundle, log, pid) = (c.bundle(), c.scratch.path().join("log"), c.scratch.path().join("pid"));
+    let (bundle, log, pid) = (bundle.to_str().unwrap(), log.to_str().unwrap(), pid.to_str().unwrap());
+    let (bundle_is, log_is, pid_is) =
+        (format!("--bundle={bundle}"), format!("--log={log}"), format!("--pid-file={pid}"));
+    let id = c.id.as_str();
+    let forms: [&[&str]; 5] = [
+        &["--log", log, "--log-format", "json", "create", "--bundle", bundle, "--pid-file", pid, id],
+        &["--log-format=json", &log_is, "create", id, "--bundle", bundle, "--pid-file", pid],
+        &["--log", log, "--log-format=text", "create", &bundle_is, &pid_is, id],
+        &["--debug", "create", "-b", bundle, id, "--no-new-keyring", "--preserve-fds=0"],
+        &["--rootless", "auto", "create", "-b", bundle, "--preserve-fds", "0", id],
+    ];
+    for form in forms {
+        let _ = fs::remove_file(pid);
+        c.call(form).ok();
+        if form.iter().any(|word| word.contains("pid-file")) {
+            assert_eq!(fs::read_to_string(pid).unwrap(), c.pid().to_string(), "{form:?}");
+        }
+        c.call(&["delete", "-f", id]).ok();
+        c.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_flag_that_is_given_twice_counts_as_given_last() {
+    let c = Fixture::busybox();
+    c.write();
+    let bundle = c.bundle();
+    let root = c.root();
+    let output = c.call(&["--root", "/nonexistent", "--root", root.to_str().unwrap(), "list", "-q"]);
+    output.ok();
+    c.call(&["create", "--bundle", "/nonexistent", "--bundle", bundle.to_str().unwrap(), &c.id]).ok();
+    assert_eq!(c.status(), "created");
+}
+
+#[test]
+fn the_bundle_is_the_working_directory_when_none_is_named() {
+    let c = Fixture::busybox().shell("exit 3");
+    c.write();
+    let mut command = c.command(&["run", &c.id]);
+    command.current_dir(c.bundle());
+    finish(command, &c.scratch).fails(3);
+}
+
+#[test]
+fn a_pid_file_is_relative_to_the_caller() {
+    let c = Fixture::busybox();
+    c.write();
+    let bundle = c.bundle();
+    let mut command = c.command(&["create", "--pid-file", "init.pid", "--bundle", bundle.to_str().unwrap(), &c.id]);
+    command.current_dir(c.scratch.path());
+    finish(command, &c.scratch).ok();
+    let written = fs::read_to_string(c.scratch.path().join("init.pid")).unwrap();
+    assert_eq!(written, c.pid().to_string());
+    assert!(!c.bundle().join("init.pid").exists());
+}
+
+#[test]
+fn the_root_may_be_relative() {
+    let c = Fixture::busybox();
+    c.write();
+    fs::create_dir_all(c.root()).unwrap();
+    let bundle = c.bundle();
+    let mut command = Command::new(bookend());
+    command.args(["--root", "root", "create", "--bundle", bundle.to_str().unwrap(), &c.id]);
+    command.current_dir(c.scratch.path());
+    finish(command, &c.scratch).ok();
+    assert_eq!(c.status(), "created");
+    c.verb("start").ok();
+}
+
+#[test]
+fn bad_flags_end_with_2() {
+    let c = Fixture::busybox();
+    let lines: [&[&str]; 12] = [
+        &["--nonsense"],
+        &["nonsense"],
+        &[],
+        &["state"],
+        &["state", "a", "b"],
+        &["create", "--nonsense", "a"],
+        &["create", "--preserve-fds", "-1", "a"],
+        &["create", "--preserve-fds", "x", "a"],
+        &["list", "--format", "xml"],
+        &["--log-format", "xml", "list"],
+        &["--rootless", "perhaps", "list"],
+        &["exec", "--user", "nobody", &c.id, "true"],
+    ];
+    for line in lines {
+        let output = c.call(line);
+        if line.first() == Some(&"exec") {
+            continue; // there is no such container, which is told first
+        }
+        assert_eq!(output.code, 2, "{line:?}: {}", output.stderr);
+        assert!(!output.stderr.is_empty(), "{line:?}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output_and_end_with_0() {
+    let c = Fixture::busybox();
+    for line in [&["--help"][..], &["-h"], &["help"], &["create", "--help"], &["state", "-h"], &["help", "run"]] {
+        let output = c.call(line).ok();
+        assert!(output.stdout.contains("Usage: "), "{line:?}: {}", output.stdout);
+        assert_eq!(output.stderr, "", "{line:?}");
+    }
+    for flag in ["--version", "-v"] {
+        let version = c.call(&[flag]).ok().stdout;
+        let mut lines = version.lines();
+        assert_eq!(lines.next().unwrap(), format!("bookend version {}", env!("CARGO_PKG_VERSION")));
+        assert!(lines.next().unwrap().starts_with("commit: "), "{version}");
+        assert!(lines.next().unwrap().starts_with("spec: 1."), "{version}");
+        assert_eq!(lines.next(), None, "{version}");
+    }
+}
+
+#[test]
+fn verbs_that_are_not_there_say_so() {
+    let c = Fixture::busybox();
+    for verb in ["checkpoint", "restore"] {
+        c.call(&[verb, "x"]).fails(1).says(&format!("bookend: {verb}: ")).says("is not offered");
+    }
+    for verb in ["update", "events", "features"] {
+        c.call(&[verb, "x"]).fails(1).says(&format!("bookend: {verb}: ")).says("not supported by this version");
+    }
+    c.call(&["--systemd-cgroup", "state", "x"]).fails(1).says("--systemd-cgroup");
+}
+
+// ── messages, and where they go ──
+
+#[test]
+fn the_last_error_line_of_a_json_log_tells_the_story() {
+    let c = Fixture::busybox().entrypoint(["/nonexistent"]);
+    c.write();
+    let (bundle, log) = (c.bundle(), c.scratch.path().join("log.json"));
+    let line = ["--log", log.to_str().unwrap(), "--log-format", "json", "create", "--bundle", bundle.to_str().unwrap()];
+    let output = c.call(&[&line[..], &[&c.id]].concat()).fails(1);
+    let text = fs::read_to_string(&log).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["level"], "error");
+    assert!(
+        last["msg"].as_str().unwrap().contains("exec: \"/nonexistent\": stat /nonexistent: no such file or directory"),
+        "{last}"
+    );
+    assert!(last["time"].as_str().unwrap().ends_with('Z'), "{last}");
+    assert!(output.stderr.contains("/nonexistent: no such file"), "stderr is the story too: {}", output.stderr);
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_bad_command_line_reaches_the_log_as_well() {
+    let c = Fixture::busybox();
+    let log = c.scratch.path().join("log.json");
+    let log_is = format!("--log={}", log.display());
+    c.call(&[&log_is, "--log-format=json", "create", "--nonsense", "x"]).fails(2);
+    let last: Value = serde_json::from_str(fs::read_to_string(&log).unwrap().lines().last().unwrap()).unwrap();
+    assert_eq!(last["level"], "error");
+    assert!(last["msg"].as_str().unwrap().contains("--nonsense"), "{last}");
+}
+
+#[test]
+fn without_a_log_file_json_goes_to_standard_error() {
+    let c = Fixture::busybox();
+    let output = c.call(&["--log-format", "json", "state", "nope"]).fails(1);
+    let line: Value = serde_json::from_str(&output.stderr).unwrap();
+    assert_eq!(line["msg"], "container \"nope\" does not exist");
+}
+
+/// The text that containerd's shim looks for (callers.md 1.4).
+#[test]
+fn the_phrases_that_callers_match_are_there() {
+    let c = Fixture::busybox();
+    for verb in ["state", "start", "kill", "delete", "pause", "resume", "ps"] {
+        c.call(&[verb, "nope"]).fails(1).says("container \"nope\" does not exist");
+    }
+    c.call(&["exec", "nope", "true"]).fails(125).says("does not exist");
+    c.run_detached().ok();
+    c.verb("kill").ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    c.verb("kill").fails(1).says("container not running");
+    c.call(&["kill", &c.id, "0"]).fails(1).says("container not running");
+    c.verb("exec");
+    c.call(&["exec", &c.id, "true"]).fails(125).says("cannot exec in a stopped container");
+    c.verb("pause").fails(1).says("stopped");
+}
+
+#[test]
+fn words_of_a_program_that_is_missing_or_cannot_be_executed_give_127_and_126() {
+    let c = Fixture::busybox().entrypoint(["/nonexistent"]);
+    c.run().fails(127).says("exec: \"/nonexistent\": stat /nonexistent: no such file or directory");
+    c.assert_nothing_left();
+    c.run_detached().fails(127);
+    c.create().fails(1);
+    let c = Fixture::busybox().hook("preStop", "true").entrypoint(["/nonexistent"]);
+    c.run_detached().fails(127);
+    c.run().fails(127);
+    let c = Fixture::busybox().entrypoint(["nonexistent"]);
+    c.run().fails(127).says("executable file not found in $PATH");
+    c.assert_nothing_left();
+    for (program, words) in [("/etc/passwd", "permission denied"), ("/etc", "is a directory")] {
+        let c = Fixture::busybox().entrypoint([program]);
+        c.run().fails(126).says(&format!("exec: \"{program}\": ")).says(words);
+        c.assert_nothing_left();
+    }
+}
+
+// ── ids ──
+
+#[test]
+fn s_16_ids_that_are_no_single_safe_name_are_refused_by_every_verb() {
+    let c = Fixture::busybox();
+    c.write();
+    let bundle = c.bundle();
+    let bundle = bundle.to_str().unwrap();
+    let long = "a".repeat(256);
+    let bad = ["", ".", "..", "a/b", "/a", "../a", "a b", "a\nb", "a\tb", "a:b", "a*", "é", "a\\b", "a%b", &long];
+    for id in bad {
+        for (line, code) in [
+            (&["create", "--bundle", bundle, id][..], 1),
+            (&["run", "--bundle", bundle, id], 125),
+            (&["state", id], 1),
+            (&["delete", "--force", id], 1),
+            (&["exec", id, "true"], 125),
+            (&["kill", id, "KILL"], 1),
+        ] {
+            let output = c.call(line);
+            assert_eq!(output.code, code, "{line:?}: {}", output.stderr);
+            assert!(output.stderr.contains("invalid container id"), "{line:?}: {}", output.stderr);
+        }
+    }
+    assert!(fs::read_dir(c.root()).map_or(0, Iterator::count) == 0, "nothing was made");
+}
+
+#[test]
+fn unusual_but_safe_ids_are_taken() {
+    let c = Fixture::busybox().shell("true");
+    c.write();
+    let bundle = c.bundle();
+    for id in [format!("{}_A+.-0", c.id), format!("_{}", c.id), format!("+{}", c.id)] {
+        c.call(&["run", "--bundle", bundle.to_str().unwrap(), &id]).ok();
+    }
+    // Nothing of bookend's own in the root is in the way of a container.
+    for id in ["history", "roots"] {
+        c.call(&["create", "--bundle", bundle.to_str().unwrap(), id]).ok();
+        c.call(&["delete", "--force", id]).ok();
+    }
+}
+
+#[test]
+fn an_id_that_is_in_use_is_refused_and_its_container_unharmed() {
+    let c = Fixture::busybox().started();
+    let pid = c.pid();
+    c.create().fails(1).says(&format!("already exists: \"{}\"", c.id)).says("delete");
+    c.run().fails(125).says("already exists");
+    assert_eq!((c.status().as_str(), c.pid()), ("running", pid));
+}
+
+// ── kill ──
+
+#[test]
+fn kill_takes_numbers_and_names_with_and_without_sig() {
+    let c =
+        Fixture::busybox().shell("trap 'echo got >> /got' USR1; echo > /ready; while :; do sleep 0.05; done").started();
+    c.wait_for("ready", |c| c.read("/ready") == "\n");
+    for (count, signal) in ["10", "USR1", "SIGUSR1", "usr1", "sigusr1"].iter().enumerate() {
+        c.call(&["kill", &c.id, signal]).ok();
+        c.wait_for("the signal", |c| c.read("/got").lines().count() == count + 1);
+    }
+    c.call(&["kill", &c.id, "SIGNONSENSE"]).fails(1).says("unknown signal \"SIGNONSENSE\"");
+    for bad in ["65", "-1", "1x", "SIG", "SIG9", ""] {
+        c.call(&["kill", &c.id, bad]).fails(1).says("signal");
+    }
+    assert_eq!(c.status(), "running");
+    c.call(&["kill", "--all", &c.id, "9"]).ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    // containerd sends this after init has died.
+    c.call(&["kill", "--all", &c.id, "9"]).ok();
+    c.call(&["kill", "-a", &c.id, "KILL"]).ok();
+}
+
+#[test]
+fn kill_all_reaches_every_process_where_the_pid_namespace_is_not_the_containers_own() {
+    if !needs_root("kill_all_reaches_every_process_where_the_pid_namespace_is_not_the_containers_own") {
+        return;
+    }
+    let c =
+        Fixture::busybox().without_namespace("pid").shell("sleep 1000 & sleep 1000 & echo > /ready; wait").started();
+    c.wait_for("ready", |c| c.read("/ready") == "\n");
+    c.wait_for("three processes", |c| processes(c).len() == 3);
+    let pids = processes(&c);
+    c.call(&["kill", "--all", &c.id, "KILL"]).ok();
+    c.wait_for("their end", |_| pids.iter().all(|pid| is_gone(*pid)));
+    c.verb("delete").ok();
+}
+
+#[test]
+fn delete_force_ends_what_init_left_behind_in_a_shared_pid_namespace() {
+    if !needs_root("delete_force_ends_what_init_left_behind_in_a_shared_pid_namespace") {
+        return;
+    }
+    let c = Fixture::busybox().without_namespace("pid").shell("sleep 1000 & echo $! > /left; exit 0").started();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    let left: i32 = c.read("/left").trim().parse().unwrap();
+    assert!(!is_gone(left), "init left a process behind");
+    c.call(&["delete", "--force", &c.id]).ok();
+    assert!(is_gone(left));
+    c.assert_nothing_left();
+}
+
+fn is_gone(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
+
+fn processes(c: &Fixture) -> Vec<i32> {
+    serde_json::from_value(c.call(&["ps", "--format", "json", &c.id]).ok().json()).unwrap()
+}
+
+// ── delete ──
+
+#[test]
+fn delete_by_force_kills_and_forgives_what_is_gone() {
+    let c = Fixture::busybox().started();
+    c.call(&["delete", "-f", &c.id]).ok();
+    c.assert_nothing_left();
+    c.call(&["delete", "--force", &c.id]).ok();
+    c.call(&["delete", &c.id, "--force"]).ok();
+    c.verb("delete").fails(1).says("does not exist");
+}
+
+// ── list and ps ──
+
+#[test]
+fn list_shows_containers_as_a_table_as_json_and_by_id() {
+    let c = Fixture::busybox();
+    assert_eq!(c.call(&["list", "-q"]).ok().stdout, "");
+    assert_eq!(c.call(&["list", "--format", "json"]).ok().json(), json!([]));
+    c.run_detached().ok();
+    assert_eq!(c.call(&["list", "--quiet"]).ok().stdout, format!("{}\n", c.id));
+    let list = c.call(&["list", "-f", "json"]).ok().json();
+    let entry = &list[0];
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!(entry["id"], c.id.as_str());
+    assert_eq!(entry["pid"], c.pid());
+    assert_eq!(entry["status"], "running");
+    assert_eq!(entry["bundle"], c.bundle().to_str().unwrap());
+    assert_eq!(entry["rootfs"], c.rootfs().to_str().unwrap());
+    assert!(entry["created"].as_str().unwrap().ends_with('Z'));
+    assert!(!entry["owner"].as_str().unwrap().is_empty());
+    let table = c.call(&["list"]).ok().stdout;
+    let mut lines = table.lines();
+    let title: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(title, ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+    let row: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(row[..3], [c.id.as_str(), &c.pid().to_string(), "running"]);
+    c.verb("kill").ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    assert_eq!(c.call(&["list", "-f", "json"]).ok().json()[0]["pid"], 0);
+}
+
+#[test]
+fn ps_lists_the_processes_as_the_caller_sees_them() {
+    let c = Fixture::busybox().started();
+    let pids = processes(&c);
+    assert!(pids.contains(&c.pid()), "{pids:?}");
+    let forms: [&[&str]; 3] =
+        [&["ps", "-f", "json", &c.id], &["ps", "--format=json", &c.id], &["ps", &c.id, "--format", "json"]];
+    for form in &forms[..2] {
+        let found: Vec<i32> = serde_json::from_value(c.call(form).ok().json()).unwrap();
+        assert!(found.contains(&c.pid()), "{form:?}");
+    }
+    let table = c.verb("ps").ok().stdout;
+    assert!(table.lines().next().unwrap().contains("PID"), "{table}");
+    assert!(table.contains("entrypoint"), "{table}");
+    let chosen = c.call(&["ps", &c.id, "-o", "pid,comm"]).ok().stdout;
+    assert!(chosen.lines().any(|line| line.split_whitespace().next() == Some(&c.pid().to_string())), "{chosen}");
+    assert!(!chosen.contains("UID"), "{chosen}");
+}
+
+// ── spec ──
+
+#[test]
+fn spec_writes_a_bundle_that_runs_and_never_overwrites_one() {
+    let c = Fixture::busybox();
+    let dir = c.scratch.path().join("new");
+    fs::create_dir(&dir).unwrap();
+    let path = dir.to_str().unwrap();
+    c.call(&["spec", "--bundle", path]).ok();
+    let spec: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap();
+    assert_eq!(spec["process"]["args"], json!(["sh"]));
+    assert_eq!(spec["process"]["terminal"], true);
+    assert_eq!(spec["root"]["path"], "rootfs");
+    c.call(&["spec", "-b", path]).fails(1).says("never overwritten");
+    fs::remove_file(dir.join("config.json")).unwrap();
+    let mut here = Command::new(bookend());
+    here.args(["spec", "--rootless"]).current_dir(&dir);
+    finish(here, &c.scratch).ok();
+    let spec: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap();
+    let kinds: Vec<&str> =
+        spec["linux"]["namespaces"].as_array().unwrap().iter().map(|kind| kind["type"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"user") && !kinds.contains(&"network"), "{kinds:?}");
+    assert_eq!(spec["linux"]["uidMappings"].as_array().unwrap().len(), 1);
+}
+
+// ── run ──
+
+#[test]
+fn run_ends_with_128_and_the_signal_that_ended_the_entrypoint() {
+    let c = Fixture::busybox().without_namespace("pid").shell("kill -9 $$");
+    let c = if common::is_root() { c } else { Fixture::busybox().shell("sh -c 'kill -9 $$'") };
+    c.run().fails(137);
+    c.assert_nothing_left();
+}
+
+#[test]
+fn run_passes_standard_input_on() {
+    let c = Fixture::busybox().shell("read a; read b; echo \"$b $a\"");
+    c.write();
+    let script = "printf 'one\\ntwo\\n' | \"$@\"";
+    assert_eq!(through_shell(&c, script, &["run"]).ok().stdout, "two one\n");
+}
+
+/// `sh -c SCRIPT sh bookend --root … VERB --bundle … ID`: for what only a shell can arrange.
+fn through_shell(c: &Fixture, script: &str, verb: &[&str]) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(bookend()).arg("--root").arg(c.root()).args(verb);
+    command.arg("--bundle").arg(c.bundle()).arg(&c.id);
+    command.env("XDG_RUNTIME_DIR", c.scratch.path().join("run"));
+    finish(command, &c.scratch)
+}
+
+#[test]
+fn run_passes_signals_on_to_the_entrypoint() {
+    use nix::sys::signal::Signal;
+    let c = Fixture::busybox()
+        .shell("trap 'echo hup >> /got' HUP; trap 'exit 5' USR2; echo > /ready; while :; do sleep 0.05; done");
+    let run = c.spawn_run();
+    c.wait_for("ready", |c| c.read("/ready") == "\n");
+    run.signal(Signal::SIGHUP);
+    c.wait_for("the signal", |c| c.read("/got") == "hup\n");
+    run.signal(Signal::SIGUSR2);
+    run.wait().fails(5);
+    c.assert_nothing_left();
+}
+
+#[test]
+fn run_detached_leaves_init_to_whoever_reaps_orphans() {
+    let c = Fixture::busybox().started();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", c.pid())).unwrap();
+    let parent: i32 = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let name = fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
+    assert!(!name.contains("bookend"), "init's parent is {parent} {name}");
+}
+
+#[test]
+fn run_with_keep_leaves_the_stopped_container() {
+    let c = Fixture::busybox().shell("exit 4").flag("--keep");
+    c.run().fails(4);
+    assert_eq!(c.status(), "stopped");
+    c.verb("delete").ok();
+}
+
+#[test]
+fn wait_prints_and_returns_the_code() {
+    let c = Fixture::busybox()
+        .hook("postStart", "true")
+        .shell("trap 'exit 9' TERM; while :; do sleep 0.05; done")
+        .started();
+    c.verb("kill").ok();
+    c.verb("wait").fails(9).says("9");
+}
+
+#[test]
+fn r_15_closed_standard_streams_give_their_numbers_to_nothing() {
+    let c = Fixture::busybox().shell("ls -l /proc/self/fd > /fds; exit 3");
+    c.write();
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-", "> /dev/full 2> /dev/full"]
+    {
+        let output = through_shell(&c, &format!("\"$@\" {closed}"), &["run"]);
+        assert_eq!(output.code, 3, "{closed}: {}", output.stderr);
+        let fds = c.read("/fds");
+        let of = |number: &str| fds.lines().find(|line| line.contains(&format!(" {number} -> "))).unwrap_or_default();
+        for (number, form) in [("0", "<&-"), ("1", ">&-")] {
+            if closed.split(' ').any(|part| part == form) && number != "1" {
+                assert!(of(number).ends_with("/dev/null") || of(number).is_empty(), "{closed}: {fds}");
+            }
+        }
+        assert!(!fds.contains(c.root().to_str().unwrap()), "{closed}: {fds}");
+    }
+    // An error is told in the log, wherever the streams lead.
+    let log = c.scratch.path().join("log");
+    for closed in ["<&- >&- 2>&-", "> /dev/full 2>&1"] {
+        let script = format!("\"$@\" {closed}");
+        let verb = ["--log", log.to_str().unwrap(), "state", "nope"];
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).arg(bookend()).arg("--root").arg(c.root()).args(verb);
+        finish(command, &c.scratch).fails(1);
+        assert!(fs::read_to_string(&log).unwrap().contains("does not exist"));
+        fs::remove_file(&log).unwrap();
+    }
+}
+
+#[test]
+fn r_22_few_or_many_descriptors_are_enough() {
+    let c = Fixture::busybox().shell("exit 3").with(|config| config["process"]["rlimits"] = json!([]));
+    c.write();
+    let hard = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().1;
+    for limit in [24, hard.min(1 << 20)] {
+        through_shell(&c, &format!("ulimit -n {limit}; exec \"$@\""), &["run"]).fails(3);
+    }
+    let output = through_shell(&c, "ulimit -n 8; exec \"$@\"", &["run"]);
+    assert_ne!(output.code, 0);
+    assert!(output.code == 3 || output.stderr.contains("Too many open files"), "{}", output.stderr);
+    c.assert_nothing_left();
 }

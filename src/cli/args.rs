@@ -3,18 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
 
-/// What `--version` prints; runc's form.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("BOOKEND_COMMIT"), "\nspec: 1.3.0");
+/// What `--version` prints after the name; runc's form.
+const VERSION: &str =
+    concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("BOOKEND_COMMIT"), "\nspec: 1.3.0");
 
 /// A container runtime that executes lifecycle hooks itself.
 #[derive(Debug, Parser)]
-#[command(name = "bookend", version = VERSION, propagate_version = false, disable_help_subcommand = false)]
+#[command(name = "bookend", version = VERSION, disable_version_flag = true, args_override_self = true)]
 pub struct Cli {
+    /// Print the version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
@@ -222,7 +226,7 @@ pub struct Kill {
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// A name with or without SIG, or a number
-    #[arg(value_name = "SIGNAL")]
+    #[arg(value_name = "SIGNAL", allow_hyphen_values = true)]
     pub signal: Option<String>,
     /// To every process of the container
     #[arg(short, long)]

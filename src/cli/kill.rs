@@ -12,11 +12,19 @@ use crate::linux::pidfd;
 use crate::supervisor::control::{Answer, Request, no_supervisor};
 
 pub fn run(global: &Global, args: &Kill) -> Result<u8> {
-    let signal = match &args.signal {
-        None => Signal::TERM,
-        Some(word) => Signal::parse(word).ok_or_else(|| anyhow!("unknown signal {word:?}"))?,
-    };
     let container = lookup::container(global, &args.id)?;
+    let signal = match args.signal.as_deref() {
+        None => Signal::TERM,
+        // kill(2): asks whether there is anyone to signal.
+        Some("0") if container.state.init().is_some() => return Ok(0),
+        Some("0") => return stopped(args.all),
+        Some(word) => Signal::parse(word).ok_or_else(|| {
+            anyhow!(
+                "kill {}: unknown signal {word:?}: use a name such as TERM or SIGTERM, or a number from 1 to 64",
+                args.id
+            )
+        })?,
+    };
     if container.state.has_hooks {
         match container.ask(Request::Kill { signal, all: args.all, raw: args.raw })? {
             Some(Answer::Error(text)) => bail!("{text}"),

@@ -1,5 +1,6 @@
 //! Where errors and warnings are told: stderr, and the file that a caller names (callers.md 1.4).
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -17,6 +18,26 @@ impl Log {
         Log { file: global.log.clone(), format: global.log_format }
     }
 
+    /// The same from a command line that is none: its writer reads the log all the same.
+    pub fn of_arguments(arguments: &[OsString]) -> Log {
+        let value = |flag: &str| {
+            let words: Vec<&str> = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default()).collect();
+            let with_equals = format!("{flag}=");
+            let found = words.iter().enumerate().find_map(|(index, word)| match word.strip_prefix(&with_equals) {
+                None if *word == flag => words.get(index + 1).map(|value| (*value).to_owned()),
+                value => value.map(str::to_owned),
+            });
+            found.filter(|value| !value.is_empty())
+        };
+        let format = if value("--log-format").as_deref() == Some("json") { LogFormat::Json } else { LogFormat::Text };
+        Log { file: value("--log").map(PathBuf::from), format }
+    }
+
+    /// Tells the file alone, of what stderr has in another form.
+    pub fn file_error(&self, text: &str) {
+        self.to_file("error", text);
+    }
+
     /// Tells an error once, the whole chain of it; the last `error` line of a JSON log is the whole story.
     pub fn error(&self, error: &anyhow::Error) {
         self.tell("error", &format!("{error:#}"));
@@ -27,27 +48,34 @@ impl Log {
     }
 
     fn tell(&self, level: &str, text: &str) {
-        let json = || {
-            let time = wall::rfc3339(clock::wall());
-            serde_json::json!({ "level": level, "msg": text, "time": time }).to_string() + "\n"
-        };
-        let plain = match level {
-            "error" => format!("bookend: {text}\n"),
-            level => format!("bookend: {level}: {text}\n"),
-        };
         let to_stderr = match (self.format, &self.file) {
-            (LogFormat::Json, None) => json(),
-            _ => plain.clone(),
+            (LogFormat::Json, None) => json(level, text),
+            _ => plain(level, text),
         };
         // With stderr closed or full there is nobody left to tell.
         let _ = std::io::stderr().write_all(to_stderr.as_bytes());
-        if let Some(path) = &self.file {
-            let line = if self.format == LogFormat::Json { json() } else { plain };
-            let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-            let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
-            if let Err(error) = written {
-                let _ = writeln!(std::io::stderr(), "bookend: write {}: {error}", path.display());
-            }
+        self.to_file(level, text);
+    }
+
+    fn to_file(&self, level: &str, text: &str) {
+        let Some(path) = &self.file else { return };
+        let line = if self.format == LogFormat::Json { json(level, text) } else { plain(level, text) };
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        if let Err(error) = written {
+            let _ = writeln!(std::io::stderr(), "bookend: write {}: {error}", path.display());
         }
+    }
+}
+
+fn json(level: &str, text: &str) -> String {
+    let time = wall::rfc3339(clock::wall());
+    serde_json::json!({ "level": level, "msg": text, "time": time }).to_string() + "\n"
+}
+
+fn plain(level: &str, text: &str) -> String {
+    match level {
+        "error" => format!("bookend: {text}\n"),
+        level => format!("bookend: {level}: {text}\n"),
     }
 }

@@ -56,7 +56,8 @@ pub enum Message {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub message: String,
-    /// What the process ends with: 127 where the program was not found, 126 otherwise.
+    /// What the process ends with: 127 where the program was not found, 126 where it could not be executed, 125 where it
+    /// never came to that.
     pub code: i32,
 }
 
@@ -69,11 +70,11 @@ impl std::fmt::Display for Failure {
 }
 
 impl Failure {
-    /// The failure that an error carries, or one of its words with code 126.
+    /// The failure that an error carries, or one of its words with code 125.
     pub fn of(error: &anyhow::Error) -> Failure {
         match error.downcast_ref::<Failure>() {
             Some(failure) => failure.clone(),
-            None => Failure { message: format!("{error:#}"), code: 126 },
+            None => Failure { message: format!("{error:#}"), code: 125 },
         }
     }
 }

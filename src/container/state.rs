@@ -71,7 +71,9 @@ impl fmt::Display for ContainerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ContainerError::NotFound(id) => write!(f, "container \"{id}\" does not exist"),
-            ContainerError::AlreadyExists(id) => write!(f, "container with given ID already exists: \"{id}\""),
+            ContainerError::AlreadyExists(id) => {
+                write!(f, "container with given ID already exists: \"{id}\"; delete it, or choose another id")
+            }
             ContainerError::NotStopped(id, found) => {
                 write!(f, "cannot delete container \"{id}\" that is not stopped: {found}")
             }
