@@ -23,7 +23,7 @@ use crate::handler::report::{NAMESPACES_FD, REPORT_FD, Report};
 use crate::lifecycle::model::{Entry, Handler, Hook};
 use crate::lifecycle::outcome::Failure;
 use crate::linux::{inherit, reap};
-use crate::supervisor::boot::tree_name;
+use crate::supervisor::boot::{tree_name, unblock_signals};
 use crate::supervisor::settings::Settings;
 
 /// The Kubernetes release whose lifecycle rules are reproduced, for the User-Agent of httpGet (X-H13).
@@ -36,6 +36,8 @@ pub fn run(arguments: &[OsString]) -> u8 {
         return 2;
     };
     let mut report = File::from(report);
+    // Nothing of the supervisor's is to be seen in its child.
+    unblock_signals();
     let last = match Task::read(arguments).and_then(|task| task.run(&mut report)) {
         Ok(last) => last,
         Err(error) => Report::StartFailed { error: format!("{error:#}") },

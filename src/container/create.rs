@@ -42,6 +42,8 @@ pub struct CreateOptions {
     pub rootless: bool,
     /// Whether a program that cannot be found is an error already now (P-01); no when a preStart hook may install it.
     pub lookup_program: bool,
+    /// Init is killed when its parent, the caller, ends (S-27).
+    pub dies_with_parent: bool,
 }
 
 impl Default for CreateOptions {
@@ -54,6 +56,7 @@ impl Default for CreateOptions {
             no_new_keyring: false,
             rootless: !nix::unistd::geteuid().is_root(),
             lookup_program: true,
+            dies_with_parent: false,
         }
     }
 }

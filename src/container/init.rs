@@ -19,7 +19,7 @@ use super::namespaces::{self, Namespaces};
 use super::rootfs::{self, Prepared, RootfsOptions, Sources};
 use super::state::{State, Status};
 use super::{limits, process, terminal, user};
-use crate::linux::process::{NoReturn, exit_now, set_dumpable};
+use crate::linux::process::{NoReturn, exit_now, set_dumpable, set_parent_death_signal};
 use crate::linux::procfs::Procfs;
 use crate::linux::{fd, keyring, net, signals};
 
@@ -112,6 +112,10 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     let environment = process::environment(birth.process(), user::read_passwd, birth.listen_fds);
     for warning in process::set_up(birth.process(), groups_denied)? {
         warn(link, Some(warning))?;
+    }
+    if birth.options.dies_with_parent {
+        // A change of credentials forgets it, so not before now. A parent that is gone already has closed the link.
+        set_parent_death_signal(libc::SIGKILL).context("set the signal for the parent's death")?;
     }
     if birth.options.lookup_program {
         process::look_up(birth.process(), &environment)?;

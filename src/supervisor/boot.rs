@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal as Nix, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
@@ -24,7 +24,7 @@ use crate::container::root::Root;
 use crate::container::state::State;
 use crate::handler::log::HookLog;
 use crate::handler::report::{NAMESPACES_FD, REPORT_FD};
-use crate::lifecycle::model::{Entry, Hook};
+use crate::lifecycle::model::{Entry, Hook, HookLog as Policy};
 use crate::linux::{fd, inherit, reexec, spawn};
 
 /// Where `bookend supervise` finds what it is given.
@@ -148,6 +148,7 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
         listener: Some(listener),
         namespaces,
         relay: None,
+        foreground: false,
     };
     Supervisor::new(parts)
 }
@@ -181,13 +182,18 @@ pub fn spawn_handler(of: &Supervisor, hook: Hook, entry: usize, number: u32, spe
         rustix::io::ioctl_fionbio(fd, true)?;
     }
     let list_entry = hook.is_list().then_some(entry);
+    let mut log = HookLog::create(&of.dir.join(HOOKS), hook, list_entry, number, spec.policy.log);
+    if spec.policy.log == Policy::Container && of.foreground {
+        let [_, stdout, stderr] = fd::stdio();
+        log.mirror_to(stdout.try_clone_to_owned()?, stderr.try_clone_to_owned()?);
+    }
     Ok(Child {
         pid: Pid::from_raw(child.id() as i32),
         reaped: false,
         report: Some(report),
         heard: Vec::new(),
         output,
-        log: Some(HookLog::create(&of.dir.join(HOOKS), hook, list_entry, number, spec.policy.log)),
+        log: Some(log),
         process: None,
         tree: tree(&of.state.cgroup, hook, entry),
         drain_until: None,
@@ -234,13 +240,8 @@ fn environment(of: &Supervisor, hook: Hook, attempt: u32) -> Vec<(&'static str, 
     variables
 }
 
-/// The directory that a message can name.
-pub fn state_dir(root: &Root, id: &ContainerId) -> PathBuf {
-    root.container(id)
-}
-
-/// For signals that a fork must not keep blocked.
+/// The other way, for a process that inherited the supervisor's mask.
 pub fn unblock_signals() {
+    // Only a bad argument can fail.
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
-    let _ = Nix::SIGTERM;
 }

@@ -26,8 +26,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, recv,
-    send, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen, recv, send,
+    socket, sockopt,
 };
 
 use crate::lifecycle::signal::Signal;
@@ -144,10 +144,10 @@ pub fn accept_from(listener: BorrowedFd) -> io::Result<Option<OwnedFd>> {
     Ok((peer.uid() == own || peer.uid() == 0).then_some(fd))
 }
 
-/// A verb's connection; None when no supervisor listens.
-pub fn connect_in(dir: BorrowedFd) -> Result<Option<OwnedFd>> {
+/// None when no supervisor listens.
+fn connect_in(dir: BorrowedFd) -> Result<Option<OwnedFd>> {
     let socket = seqpacket(SockFlag::empty())?;
-    match connect(socket.as_raw_fd(), &address(dir)?) {
+    match nix::sys::socket::connect(socket.as_raw_fd(), &address(dir)?) {
         Ok(()) => Ok(Some(socket)),
         Err(nix::Error::ENOENT | nix::Error::ECONNREFUSED) => Ok(None),
         Err(error) => Err(error).context("connect to control.sock in the state directory"),
@@ -156,11 +156,20 @@ pub fn connect_in(dir: BorrowedFd) -> Result<Option<OwnedFd>> {
 
 /// Sends one request and waits for its answer; None when the supervisor has ended without one.
 pub fn ask(connection: &OwnedFd, request: Request) -> Result<Option<Answer>> {
+    send_request(connection, request)?;
+    read_answer(connection)
+}
+
+/// Sends one request. A supervisor that has ended shows when the answer is read.
+pub fn send_request(connection: &OwnedFd, request: Request) -> Result<()> {
     match send(connection.as_raw_fd(), request.to_string().as_bytes(), MsgFlags::MSG_NOSIGNAL) {
-        Ok(_) => {}
-        Err(nix::Error::EPIPE | nix::Error::ECONNRESET) => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("send {request} to the supervisor")),
+        Ok(_) | Err(nix::Error::EPIPE | nix::Error::ECONNRESET) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("send {request} to the supervisor")),
     }
+}
+
+/// Waits for the answer; None when the supervisor has ended without one.
+pub fn read_answer(connection: &OwnedFd) -> Result<Option<Answer>> {
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
         match recv(connection.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
@@ -210,15 +219,16 @@ pub fn answer(connection: BorrowedFd, answer: &Answer) {
     let _ = send(connection.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
 }
 
-/// Asks the supervisor of the container in `dir`, where one is needed: its absence is an error.
+/// Connects to the supervisor of the container whose state directory is `dir`; None when there is none.
+pub fn connect(dir: &Path) -> Result<Option<OwnedFd>> {
+    let handle = crate::linux::fd::open_path(dir).with_context(|| format!("open {}", dir.display()))?;
+    connect_in(handle.as_fd())
+}
+
+/// Asks the supervisor of the container whose state directory is `dir`; None when there is none, or it has ended without
+/// an answer.
 pub fn ask_in(dir: &Path, request: Request) -> Result<Option<Answer>> {
-    let handle = rustix::fs::open(
-        dir,
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::DIRECTORY,
-        rustix::fs::Mode::empty(),
-    )
-    .with_context(|| format!("open {}", dir.display()))?;
-    match connect_in(handle.as_fd())? {
+    match connect(dir)? {
         Some(connection) => ask(&connection, request),
         None => Ok(None),
     }

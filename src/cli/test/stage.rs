@@ -1,0 +1,249 @@
+//! Where a rehearsal takes place: a bundle that is made for it, above a root file system that stays as it was.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::CWD;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use serde_json::{Value, json};
+
+use super::super::args::{Global, Rootless, Test, run_args};
+use super::super::{WithCode, with_code};
+use super::command_line;
+use crate::container::bundle::Bundle;
+use crate::container::id::ContainerId;
+use crate::container::spec::template;
+use crate::lifecycle::pod::PodContainer;
+use crate::lifecycle::source::Resolved;
+
+/// A directory of our own with `bundle/`, `root/` for the state, and the layer that takes the writes.
+pub struct Stage {
+    dir: PathBuf,
+    mounted: bool,
+    rootless: bool,
+}
+
+/// 125 where this machine is what fails; 2 where the input is.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<WithCode>().map_or(2, |known| known.code)
+}
+
+impl Stage {
+    /// Makes it. Input is read and checked before anything is created.
+    pub fn set(args: &Test, resolved: &Resolved) -> Result<Stage> {
+        let pod = resolved.pod_container().context("the file names no container")??;
+        let rootless = !nix::unistd::geteuid().is_root();
+        let (config, rootfs) = config(args, &pod, rootless)?;
+        let cannot = |error: anyhow::Error| with_code(125, error);
+        let mut stage = Stage { dir: make_directory().map_err(cannot)?, mounted: false, rootless };
+        let bundle = stage.dir.join("bundle");
+        fs::DirBuilder::new().mode(0o755).create(&bundle).map_err(|error| cannot(error.into()))?;
+        stage.lay_over(&rootfs, &bundle.join("rootfs")).map_err(cannot)?;
+        fs::write(bundle.join("config.json"), config.to_string()).map_err(|error| cannot(error.into()))?;
+        Ok(stage)
+    }
+
+    pub fn bundle(&self) -> Result<Bundle> {
+        Bundle::load(&self.dir.join("bundle"))
+    }
+
+    /// The flags in front of the verb, with the stage's state root.
+    pub fn global(&self, global: &Global) -> Global {
+        Global {
+            root: Some(self.dir.join("root")),
+            log: global.log.clone(),
+            log_format: global.log_format,
+            debug: global.debug,
+            systemd_cgroup: false,
+            rootless: if self.rootless { Rootless::True } else { Rootless::Auto },
+            hooks: Default::default(),
+        }
+    }
+
+    pub fn create_args(&self, id: &ContainerId) -> run_args::Create {
+        run_args::Create {
+            id: id.clone(),
+            bundle: self.dir.join("bundle"),
+            console_socket: None,
+            pid_file: None,
+            preserve_fds: 0,
+            no_pivot: false,
+            no_new_keyring: false,
+            hooks: Default::default(),
+        }
+    }
+
+    /// A writable view of `rootfs`: an overlay in a mount namespace of ours, or a copy where that cannot be.
+    fn lay_over(&mut self, rootfs: &Path, target: &Path) -> Result<()> {
+        fs::create_dir(target)?;
+        if !self.rootless && self.overlay(rootfs, target).is_ok() {
+            return Ok(());
+        }
+        self.unmount();
+        copy(rootfs, target)
+    }
+
+    fn overlay(&mut self, rootfs: &Path, target: &Path) -> Result<()> {
+        unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
+            .context("detach from the host's mounts")?;
+        let layer = self.dir.join("layer");
+        fs::create_dir(&layer)?;
+        mount(Some("tmpfs"), &layer, Some("tmpfs"), MsFlags::empty(), Some("mode=0700"))
+            .context("mount a tmpfs for the writes")?;
+        self.mounted = true;
+        let (upper, work) = (layer.join("upper"), layer.join("work"));
+        fs::create_dir(&upper)?;
+        fs::create_dir(&work)?;
+        fs::set_permissions(&upper, fs::metadata(rootfs)?.permissions())?;
+        let overlay = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        // A colon separates lower layers, so one in a name is escaped (overlayfs.rst).
+        let lower = rootfs.to_str().context("the path is no text")?.replace('\\', "\\\\").replace(':', "\\:");
+        rustix::mount::fsconfig_set_string(&overlay, "lowerdir", lower)?;
+        rustix::mount::fsconfig_set_string(&overlay, "upperdir", &upper)?;
+        rustix::mount::fsconfig_set_string(&overlay, "workdir", &work)?;
+        rustix::mount::fsconfig_create(&overlay)?;
+        let made = rustix::mount::fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        rustix::mount::move_mount(&made, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        Ok(())
+    }
+
+    fn unmount(&mut self) {
+        if self.mounted {
+            // Whatever is left goes with our mount namespace.
+            let _ = umount2(&self.dir.join("bundle/rootfs"), MntFlags::MNT_DETACH);
+            let _ = umount2(&self.dir.join("layer"), MntFlags::MNT_DETACH);
+            self.mounted = false;
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.unmount();
+        if let Err(error) = remove_tree(&self.dir) {
+            eprintln!("bookend: warning: remove {}: {error}", self.dir.display());
+        }
+    }
+}
+
+/// Directories of a copied root file system may be read-only for their owner.
+fn remove_tree(dir: &Path) -> std::io::Result<()> {
+    if fs::remove_dir_all(dir).is_ok() {
+        return Ok(());
+    }
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    fs::remove_dir_all(dir)
+}
+
+fn make_directory() -> Result<PathBuf> {
+    let dir =
+        std::env::temp_dir().join(format!("bookend-test-{}-{}", std::process::id(), crate::linux::clock::now().0));
+    fs::DirBuilder::new().mode(0o711).create(&dir).with_context(|| format!("create {}", dir.display()))?;
+    Ok(fs::canonicalize(dir)?)
+}
+
+/// The configuration of the rehearsal, and the root file system that it is to see.
+fn config(args: &Test, pod: &PodContainer, rootless: bool) -> Result<(Value, PathBuf)> {
+    let (mut config, rootfs) = match (&args.bundle, &args.rootfs) {
+        (Some(bundle), _) => {
+            let bundle = Bundle::load(bundle)?;
+            let given: Value = serde_json::from_slice(&bundle.raw).context("parse config.json")?;
+            (if rootless { adapt(&given) } else { given }, bundle.rootfs())
+        }
+        (None, Some(rootfs)) => {
+            if pod.command.is_none() {
+                bail!(
+                    "container {:?} names no command, and a root file system has no ENTRYPOINT: write `command` into the Pod, or give --bundle",
+                    pod.name
+                );
+            }
+            (template(rootless), rootfs.clone())
+        }
+        (None, None) => bail!("say what to run: --bundle DIR or --rootfs DIR"),
+    };
+    let rootfs =
+        fs::canonicalize(&rootfs).with_context(|| format!("find the root file system {}", rootfs.display()))?;
+    if !rootfs.is_dir() {
+        bail!("the root file system {} is no directory", rootfs.display());
+    }
+    cast(&mut config, pod);
+    Ok((config, rootfs))
+}
+
+/// A bundle's process in the surroundings that an unprivileged user can have, whatever namespaces the bundle names.
+fn adapt(given: &Value) -> Value {
+    let mut config = template(true);
+    config["process"]["args"] = given["process"]["args"].clone();
+    for key in ["env", "cwd", "capabilities", "noNewPrivileges"] {
+        if !given["process"][key].is_null() {
+            config["process"][key] = given["process"][key].clone();
+        }
+    }
+    config["hostname"] = given["hostname"].as_str().unwrap_or("bookend").into();
+    config
+}
+
+/// Gives the ENTRYPOINT what the Pod says of it.
+fn cast(config: &mut Value, pod: &PodContainer) {
+    let process = &mut config["process"];
+    process["terminal"] = json!(false);
+    let own: Vec<String> = serde_json::from_value(process["args"].clone()).unwrap_or_default();
+    process["args"] = json!(command_line(&own, pod.command.as_ref(), pod.args.as_ref()));
+    if let Some(dir) = &pod.working_dir {
+        process["cwd"] = json!(dir);
+    }
+    let env = process["env"].as_array().cloned().unwrap_or_default().into_iter();
+    let own_env = pod.env.iter().map(|(name, value)| json!(format!("{name}={value}")));
+    process["env"] = env.chain(own_env).collect();
+    let user = &mut process["user"];
+    if user.is_null() {
+        *user = json!({ "uid": 0, "gid": 0 });
+    }
+    if let Some(uid) = pod.run_as_user {
+        user["uid"] = json!(uid);
+    }
+    if let Some(gid) = pod.run_as_group {
+        user["gid"] = json!(gid);
+    }
+    if !pod.supplemental_groups.is_empty() {
+        user["additionalGids"] = json!(pod.supplemental_groups);
+    }
+    config["root"] = json!({ "path": "rootfs", "readonly": pod.read_only_root_filesystem });
+}
+
+/// A copy of directories, files and links with their modes; devices and sockets are left out.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        let what = || format!("copy {}", source.display());
+        if kind.is_dir() {
+            fs::create_dir(&target).with_context(what)?;
+            copy(&source, &target)?;
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&source)?, &target).with_context(what)?;
+        } else if kind.is_file() {
+            fs::copy(&source, &target).with_context(what)?;
+        }
+    }
+    let mode = fs::metadata(from)?.permissions().mode();
+    // Ours must stay usable for us, who remove it at the end.
+    fs::set_permissions(to, fs::Permissions::from_mode(mode | 0o700))
+        .with_context(|| format!("chmod {}", to.display()))?;
+    Ok(())
+}
