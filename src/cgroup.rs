@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 use serde::{Deserialize, Serialize};
 
+mod device_filter;
 mod devices;
 mod directory;
 mod layout;
@@ -219,14 +220,17 @@ impl Cgroup {
     }
 
     /// Sets the device rules of `linux.resources.devices`: all denied, the rules in order, then the devices that every
-    /// container has. To be called once, before the container's first process.
+    /// container has. To be called once, before the container's first process, by one that may: on v2 the rules are a
+    /// program in the kernel, which takes rights in the initial user namespace.
     pub fn set_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<DeviceRules> {
-        let Some(hierarchy) = self.of_controller("devices").filter(|found| found.version == Version::V1) else {
-            return Ok(DeviceRules::NotEnforced);
-        };
+        let v1 = self.of_controller("devices").filter(|found| found.version == Version::V1);
+        let Some(hierarchy) = v1.or(self.v2()) else { return Ok(DeviceRules::NotEnforced) };
         let directory =
             Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
-        devices::apply(&directory, rules)?;
+        match hierarchy.version {
+            Version::V1 => devices::apply(&directory, rules)?,
+            Version::V2 => device_filter::attach(directory, rules)?,
+        }
         Ok(DeviceRules::Enforced)
     }
 

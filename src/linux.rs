@@ -1,6 +1,7 @@
 //! Thin safe wrappers over system calls that no library wraps, and the only unsafe code of the crate.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod capability;
 pub mod clock;
 pub mod clone;

@@ -144,7 +144,7 @@ pub fn create(
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     // The directory says what there is before there is anything (R1).
-    make_cgroup(&cgroup, &bundle.config, &mut undo)?;
+    make_cgroup(&cgroup, &bundle.config, options.rootless, &mut undo)?;
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
     let listener = start::listen_in(fd::open_path(&dir)?.as_fd()).context("bind start.sock")?;
     let (ours, theirs) = link::pair()?;
@@ -237,11 +237,19 @@ fn identity(state: &State) -> Identity {
     Identity { cgroup: state.cgroup.clone(), init: state.init_id(), creator: state.creator.clone() }
 }
 
-fn make_cgroup(cgroup: &Cgroup, config: &Spec, undo: &mut Undo) -> Result<()> {
+fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) -> Result<()> {
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
-    let resources = config.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    resources.map_or(Ok(()), |resources| cgroup.set(resources))
+    let Some(resources) = config.linux().as_ref().and_then(|linux| linux.resources().as_ref()) else {
+        return Ok(());
+    };
+    cgroup.set(resources)?;
+    // In a user namespace the kernel makes no device nodes, and its user can open on the host what the container can.
+    if let Some(rules) = resources.devices().as_deref().filter(|rules| !rules.is_empty() && !rootless) {
+        // Without any cgroup there is nothing to set them on; `Cgroup::plan` allows that to rootless containers only.
+        let _ = cgroup.set_devices(rules)?;
+    }
+    Ok(())
 }
 
 /// Clones init: in its new namespaces, and born in its v2 cgroup where it can be (the last of what is returned).
