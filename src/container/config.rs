@@ -437,17 +437,24 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Of the device rules only the one that every template starts with is taken: no device but the usual ones.
     fn resources(&mut self) {
         for (index, rule) in self.list("linux.resources.devices").iter().enumerate() {
-            let any = |key: &str| matches!(rule[key].as_i64(), None | Some(-1)) || rule[key] == 0;
-            let kind = rule["type"].as_str().unwrap_or("a");
-            let all = ["r", "w", "m"].iter().all(|access| rule["access"].as_str().unwrap_or("").contains(access));
-            if rule["allow"] != false || !["a", ""].contains(&kind) || !any("major") || !any("minor") || !all {
-                self.problem(
-                    &format!("linux.resources.devices[{index}]"),
-                    "only {\"allow\": false, \"access\": \"rwm\"} is supported by this version of bookend yet; remove it",
-                );
+            let field = format!("linux.resources.devices[{index}]");
+            let kind = rule["type"].as_str().unwrap_or("");
+            if !["", "a", "b", "c", "u"].contains(&kind) {
+                self.problem(&format!("{field}.type"), format!("unknown device type {kind:?}, use a, b or c"));
+            }
+            let access = rule["access"].as_str().unwrap_or("");
+            if !access.chars().all(|letter| "rwm".contains(letter)) {
+                self.problem(&format!("{field}.access"), format!("{access:?} is not made of r, w and m"));
+            }
+            for number in ["major", "minor"] {
+                if let Some(value) = rule[number].as_i64()
+                    && value != -1
+                    && u32::try_from(value).is_err()
+                {
+                    self.problem(&format!("{field}.{number}"), format!("{value} is out of range"));
+                }
             }
         }
     }
@@ -649,13 +656,18 @@ mod tests {
             ("/linux/maskedPaths", json!(["proc"]), "linux.maskedPaths[0]: \"proc\" is not an absolute path"),
             (
                 "/linux/resources/devices",
-                json!([{"allow": true, "access": "rwm"}]),
-                "linux.resources.devices[0]: only ",
+                json!([{"allow": true, "access": "rx"}]),
+                "linux.resources.devices[0].access: \"rx\" is not made of r, w and m",
             ),
             (
                 "/linux/resources/devices",
-                json!([{"allow": false, "type": "c", "access": "rwm"}]),
-                "linux.resources.devices[0]: only ",
+                json!([{"allow": false}, {"allow": true, "type": "p", "access": "rwm"}]),
+                "linux.resources.devices[1].type: unknown device type \"p\"",
+            ),
+            (
+                "/linux/resources/devices",
+                json!([{"allow": true, "type": "c", "major": -2}]),
+                "linux.resources.devices[0].major: -2 is out of range",
             ),
             (
                 "/linux/sysctl",

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal as Nix, kill};
@@ -153,6 +154,21 @@ impl Attempt {
         self.over = true;
     }
 
+    /// Nothing more is read, whoever still holds the other end.
+    pub fn close(&mut self) {
+        if let Work::Child(child) = &mut self.work {
+            child.close();
+        }
+    }
+
+    /// The path of its log once that is complete; told once.
+    pub fn finished_log(&mut self) -> Option<PathBuf> {
+        match &mut self.work {
+            Work::Child(child) => child.finished.as_mut()?.path.take(),
+            Work::Sleep { .. } => None,
+        }
+    }
+
     /// SIGTERM to the hook's own process.
     pub fn terminate(&self) {
         if let Work::Child(child) = &self.work {
@@ -285,6 +301,9 @@ impl Child {
             return;
         }
         let _ = self.tree.kill();
+        if self.tree.is_none() {
+            super::descendants::kill_below(self.pid, 0);
+        }
         if let Some(process) = self.process.take() {
             // The leader is still unreaped, so neither number can be another's.
             let _ = kill(Pid::from_raw(-process.as_raw()), Nix::SIGKILL);

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use super::control::{self, Answer};
-use super::{Supervisor, attempt, boot};
+use super::{Supervisor, attempt, boot, descendants};
 use crate::lifecycle::model::{Handler, Hook};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
@@ -19,8 +19,7 @@ impl Supervisor {
             Action::Cancel(hook) => self.cancel(hook),
             Action::Execute => self.execute(),
             Action::Signal { signal, all } => self.signal(signal, all),
-            // A process that cannot be killed now shows when the control group is removed, and is told there.
-            Action::KillRest => drop(self.state.cgroup.kill()),
+            Action::KillRest => self.kill_rest(),
             Action::Thaw => self.thaw(),
             Action::Tell(notice) => self.tell(notice),
             Action::Answer(id, result) => self.answer(id, result),
@@ -85,8 +84,13 @@ impl Supervisor {
     /// Also ends what a finished attempt left behind in its control group.
     fn cancel(&mut self, hook: Hook) {
         let now = clock::now();
+        self.held.retain(|held| held.hook != hook);
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.hook == hook) {
             attempt.cancel(now);
+        }
+        if hook == Hook::PreStart && self.state.cgroup.is_none() {
+            // The ENTRYPOINT is not executed yet: what hangs on init was a hook's.
+            descendants::kill_below(nix::unistd::Pid::from_raw(self.state.pid), 0);
         }
         for entry in 0..self.plan.entries(hook).len() {
             boot::kill_leftovers(&self.state.cgroup, hook, entry);
@@ -94,11 +98,17 @@ impl Supervisor {
     }
 
     fn execute(&mut self) {
-        let event = match crate::container::start::start(&self.state, &self.dir) {
-            Ok(()) => Event::Executed,
-            Err(error) => Event::ExecFailed { message: error.message, code: error.code },
-        };
-        self.feed(event);
+        match crate::container::start::start(&self.state, &self.dir) {
+            Ok(()) => self.feed(Event::Executed),
+            Err(error) => return self.feed(Event::ExecFailed { message: error.message, code: error.code }),
+        }
+        // Elsewhere the verb runs them. As in every runtime a hook of the host's that hangs holds up its `run`.
+        if self.foreground
+            && let Err(error) = crate::container::hooks::poststart(&self.state, &self.dir)
+        {
+            self.poststart_error = Some(error);
+            self.feed(Event::Kill { request: None, signal: Signal::KILL, all: false, raw: true });
+        }
     }
 
     fn signal(&mut self, signal: Signal, all: bool) {
@@ -110,6 +120,16 @@ impl Supervisor {
         }
         // ESRCH: its exit is about to be heard.
         let _ = super::signal_through(self.pidfd.as_fd(), signal);
+    }
+
+    /// S-20. Without a control group it is who came to us, the nearest subreaper, when its parent ended.
+    fn kill_rest(&self) {
+        if self.state.cgroup.is_none() && self.plan.has_hooks() {
+            descendants::kill_below(nix::unistd::Pid::this(), self.state.start_time);
+        } else {
+            // A process that cannot be killed now shows when the control group is removed, and is told there.
+            drop(self.state.cgroup.kill());
+        }
     }
 
     fn thaw(&mut self) {
@@ -135,9 +155,11 @@ impl Supervisor {
         if let Some(at) = self.clients.iter().position(|client| client.request == Some(id)) {
             control::answer(self.clients[at].connection.as_fd(), &answer);
             self.clients.swap_remove(at);
-        } else if let Answer::Error(text) = answer {
-            // The front's own start (`run`): it is told when the loop has ended.
-            self.start_error.get_or_insert(text);
+        } else if let Answer::Error(text) = answer
+            && self.own_start == Some(id)
+        {
+            // `run` tells it when the loop has ended.
+            self.start_error = Some(text);
         }
     }
 
@@ -162,7 +184,9 @@ impl Supervisor {
         }
         for attempt in &mut self.attempts {
             attempt.cancel(clock::now());
+            attempt.close();
         }
+        self.keep_copies();
         let result =
             super::removal::remove(&self.root, &self.state, &self.dir).map(drop).map_err(|error| format!("{error:#}"));
         self.removed = true;
