@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,15 +30,19 @@ use crate::container::id::ContainerId;
 use crate::container::root::Root;
 use crate::container::state::State;
 use crate::lifecycle::life::Life;
-use crate::lifecycle::model::Plan;
-use crate::lifecycle::outcome::Exit;
+use crate::lifecycle::model::{Hook, Plan};
+use crate::lifecycle::outcome::{Exit, Outcome};
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::step::{By, Event, RequestId, StopRequest, step};
-use crate::linux::{clock, exit, reap};
+use crate::lifecycle::time::Instant;
+use crate::linux::{clock, exit, memory, reap};
 use attempt::Attempt;
 use control::{Answer, Heard, Request};
 use records::Records;
 use relay::Relay;
+
+/// After how many milliseconds without an event the supervisor counts as resting.
+const QUIET: u16 = 200;
 
 /// What the supervisor holds of its container. It never holds `config.json`.
 pub struct Supervisor {
@@ -65,13 +70,32 @@ pub struct Supervisor {
     pub relay: Option<Relay>,
     /// X-E18 is told once.
     told_outside_cgroup: bool,
-    /// What the front's own `start` was answered, if it failed.
+    /// Whether we are `run` in the foreground: its streams are the container's.
+    foreground: bool,
+    /// The front's own `start`, and what it was answered if it failed.
+    own_start: Option<RequestId>,
     pub start_error: Option<String>,
+    /// An OCI poststart hook that failed; it ended the container.
+    pub poststart_error: Option<anyhow::Error>,
+    /// Failures of hooks that the end of the ENTRYPOINT may explain (X-E11).
+    held: Vec<Held>,
     events: VecDeque<Event>,
     next_request: u64,
     init_gone: bool,
     removed: bool,
 }
+
+/// The failure of a hook while the ENTRYPOINT is on its way out. The kernel kills all of a pid namespace, and waits for it,
+/// before the end of PID 1 can be seen: so whether this is a failure or an interruption is known only then.
+struct Held {
+    hook: Hook,
+    entry: usize,
+    ended: attempt::Ended,
+    until: Instant,
+}
+
+/// How long a failure is held at most: a PID 1 whose other threads live on has begun to exit and never ends.
+const HOLD: Duration = Duration::from_secs(2);
 
 /// A verb that waits for its answer.
 pub struct Client {
@@ -94,6 +118,7 @@ pub struct Parts {
     pub listener: Option<OwnedFd>,
     pub namespaces: Vec<(CloneFlags, OwnedFd)>,
     pub relay: Option<Relay>,
+    pub foreground: bool,
 }
 
 impl Supervisor {
@@ -101,7 +126,21 @@ impl Supervisor {
     pub fn new(parts: Parts) -> Result<Supervisor> {
         let signals = boot::take_signals().context("take signals as events")?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("become a subreaper")?;
-        let Parts { id, root, dir, state, plan, records, pidfd, proc_dir, parent, listener, namespaces, relay } = parts;
+        let Parts {
+            id,
+            root,
+            dir,
+            state,
+            plan,
+            records,
+            pidfd,
+            proc_dir,
+            parent,
+            listener,
+            namespaces,
+            relay,
+            foreground,
+        } = parts;
         Ok(Supervisor {
             id,
             root,
@@ -120,7 +159,11 @@ impl Supervisor {
             namespaces,
             relay,
             told_outside_cgroup: false,
+            foreground,
+            own_start: None,
             start_error: None,
+            poststart_error: None,
+            held: Vec::new(),
             events: VecDeque::new(),
             next_request: 0,
             init_gone: false,
@@ -131,6 +174,7 @@ impl Supervisor {
     /// Starts the container at once, for a front whose own process waits for it (`run`).
     pub fn start(&mut self) {
         let id = self.request_id();
+        self.own_start = Some(id);
         self.feed(Event::Start(id));
     }
 
@@ -140,9 +184,7 @@ impl Supervisor {
             let ready = self.wait()?;
             self.hear_signals();
             if ready.init && !self.init_gone {
-                self.init_gone = true;
-                let exit = self.exit_of_init();
-                self.feed(Event::InitExited(exit));
+                self.init_exited();
             }
             self.serve_attempts();
             self.serve_clients(ready.listener);
@@ -176,7 +218,14 @@ impl Supervisor {
             fds.extend(attempt.descriptors().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
         fds.extend(self.relay.iter().flat_map(Relay::descriptors));
-        match poll(&mut fds, self.timeout()) {
+        let soon = self.timeout().as_millis().map_or(QUIET, |left| QUIET.min(left.try_into().unwrap_or(QUIET)));
+        let mut came = poll(&mut fds, soon);
+        if came == Ok(0) {
+            // Now it will be long: what the last turn needed is kept for nobody.
+            memory::give_back();
+            came = poll(&mut fds, self.timeout());
+        }
+        match came {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
@@ -187,7 +236,8 @@ impl Supervisor {
     /// Until the nearest deadline; there is no other timer.
     fn timeout(&self) -> PollTimeout {
         let attempts = self.attempts.iter().filter_map(Attempt::deadline);
-        let Some(nearest) = attempts.chain(self.life.deadline()).min() else { return PollTimeout::NONE };
+        let held = self.held.iter().map(|held| held.until);
+        let Some(nearest) = attempts.chain(held).chain(self.life.deadline()).min() else { return PollTimeout::NONE };
         // Rounded up: waking a moment too early would only mean to wait again.
         let left = nearest - clock::now();
         let millis = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
@@ -198,28 +248,43 @@ impl Supervisor {
         let now = clock::now();
         for at in 0..self.attempts.len() {
             if let Some(ended) = self.attempts[at].tick(now) {
-                self.attempt_ended(at, ended);
+                self.attempt_ended(self.attempts[at].hook, self.attempts[at].entry, ended);
             }
+        }
+        while let Some(at) = self.held.iter().position(|held| held.until <= now) {
+            let Held { hook, entry, ended, .. } = self.held.swap_remove(at);
+            self.attempt_ended(hook, entry, ended);
         }
         if self.life.deadline().is_some_and(|at| at <= now) {
             self.feed(Event::Tick);
         }
+        self.keep_copies();
         self.attempts.retain(|attempt| !attempt.is_finished());
+    }
+
+    /// `--hook-log-dir`: of every log that is complete.
+    fn keep_copies(&mut self) {
+        for log in self.attempts.iter_mut().filter_map(Attempt::finished_log) {
+            self.records.iter().for_each(|records| records.keep_copy(&log, self.id.as_str()));
+        }
     }
 
     fn serve_attempts(&mut self) {
         let now = clock::now();
         for at in 0..self.attempts.len() {
             let (hook, entry) = (self.attempts[at].hook, self.attempts[at].entry);
-            let entry = self.plan.entries(hook)[entry].clone();
-            if let Some(ended) = self.attempts[at].read(&entry, now) {
-                self.attempt_ended(at, ended);
+            let spec = self.plan.entries(hook)[entry].clone();
+            let Some(ended) = self.attempts[at].read(&spec, now) else { continue };
+            let failed = matches!(ended.outcome, Outcome::Failed(_));
+            if failed && !self.init_gone && exit::is_ending(self.proc_dir.as_fd()) {
+                self.held.push(Held { hook, entry, ended, until: now + HOLD });
+            } else {
+                self.attempt_ended(hook, entry, ended);
             }
         }
     }
 
-    fn attempt_ended(&mut self, at: usize, ended: attempt::Ended) {
-        let (hook, entry) = (self.attempts[at].hook, self.attempts[at].entry);
+    fn attempt_ended(&mut self, hook: Hook, entry: usize, ended: attempt::Ended) {
         if let (Some(records), Some(error)) = (&mut self.records, &ended.error) {
             records.status.set_error(hook, entry, error);
         }
@@ -233,7 +298,9 @@ impl Supervisor {
             }
         }
         for at in (0..self.clients.len()).rev() {
-            match control::hear(self.clients[at].connection.as_fd()) {
+            // What one asks for may answer others, which then are gone.
+            let Some(client) = self.clients.get(at) else { continue };
+            match control::hear(client.connection.as_fd()) {
                 Heard::Nothing => {}
                 // A verb that was killed while it waited: what it asked for goes on (O-09).
                 Heard::Closed => drop(self.clients.swap_remove(at)),
@@ -303,14 +370,19 @@ impl Supervisor {
                     break;
                 }
                 init_waits = true;
-                self.init_gone = true;
-                let exit = self.exit_of_init();
-                self.feed(Event::InitExited(exit));
+                self.init_exited();
                 continue;
             }
             let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
             self.attempts.iter_mut().any(|attempt| attempt.reaped(pid));
         }
+    }
+
+    fn init_exited(&mut self) {
+        self.init_gone = true;
+        self.held.clear(); // interrupted, all of them
+        let exit = self.exit_of_init();
+        self.feed(Event::InitExited(exit));
     }
 
     /// How the ENTRYPOINT ended; it is reaped where we are its parent. The OOM killer's hand is asked for first (R13).

@@ -21,6 +21,7 @@ use crate::supervisor::settings::Settings;
 
 pub fn run(global: &Global, args: &run_args::Create) -> Result<u8> {
     let prepared = prepare(global, args).with_context(|| format!("create {}", args.id))?;
+    refuse_lost_terminal(args, &prepared).with_context(|| format!("create {}", args.id))?;
     let mut created = make(global, args, &prepared).with_context(|| format!("create {}", args.id))?;
     if prepared.settings.plan.has_hooks() {
         hand_over(global, args, &prepared, &created).with_context(|| format!("create {}", args.id))?;
@@ -62,6 +63,15 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
     Ok(Prepared { bundle, settings: Settings { plan: resolved.plan, hook_log_dir, no_history } })
 }
 
+/// A terminal in the background, whose master nobody would hold.
+pub fn refuse_lost_terminal(args: &run_args::Create, prepared: &Prepared) -> Result<()> {
+    let terminal = prepared.bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    if terminal && args.console_socket.is_none() {
+        bail!("cannot allocate a terminal that nobody holds: give --console-socket, or set process.terminal to false");
+    }
+    Ok(())
+}
+
 /// The verb's own flags go before those that stand in front of it.
 struct Flags<'a> {
     global: &'a HookFlags,
@@ -86,8 +96,12 @@ impl<'a> Flags<'a> {
 
 /// Makes the container, and its records if it has hooks. Dropping the result undoes all of it.
 pub fn make(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<Created> {
-    let plan = &prepared.settings.plan;
-    let options = CreateOptions {
+    make_with(global, args, prepared, &options(global, args, prepared))
+}
+
+/// What the command line asks for.
+pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) -> CreateOptions {
+    CreateOptions {
         console_socket: args.console_socket.clone(),
         pid_file: args.pid_file.clone(),
         preserve_fds: args.preserve_fds,
@@ -95,10 +109,21 @@ pub fn make(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Re
         no_new_keyring: args.no_new_keyring,
         rootless: global.is_rootless(),
         // A preStart hook may install the program (P-01).
-        lookup_program: plan.pre_start.is_empty(),
-    };
+        lookup_program: prepared.settings.plan.pre_start.is_empty(),
+        dies_with_parent: false,
+    }
+}
+
+/// `make`, with options that are not all the command line's.
+pub fn make_with(
+    global: &Global,
+    args: &run_args::Create,
+    prepared: &Prepared,
+    options: &CreateOptions,
+) -> Result<Created> {
+    let plan = &prepared.settings.plan;
     let root = global.root()?;
-    let created = create(&root, &args.id, &prepared.bundle, &options, plan.has_hooks())?;
+    let created = create(&root, &args.id, &prepared.bundle, options, plan.has_hooks())?;
     let log = Log::new(global);
     created.warnings.iter().for_each(|warning| log.warn(warning));
     if plan.has_hooks() {

@@ -2,15 +2,18 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sys::wait::WaitStatus;
 
 use super::args::{Global, run_args};
-use super::create::{Prepared, begin_records, kept_namespaces, make, prepare};
+use super::create::{
+    Prepared, begin_records, kept_namespaces, make, make_with, options, prepare, refuse_lost_terminal,
+};
 use super::log::Log;
 use super::{start, with_code};
-use crate::container::create::Created;
+use crate::container::create::{CreateOptions, Created};
 use crate::container::link::Failure;
+use crate::container::state::State;
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
 use crate::linux::{fd, fork};
@@ -24,16 +27,19 @@ pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
     let what = || format!("run {}", args.create.id);
     let prepared = prepare(global, &args.create).with_context(what)?;
     let hooks = prepared.settings.plan.has_hooks();
-    match (args.detach, hooks) {
-        (false, _) => foreground(global, args, &prepared).with_context(what),
-        (true, false) => detached_plain(global, args, &prepared).with_context(what),
-        (true, true) => detached_with_hooks(global, args, &prepared).with_context(what),
-    }
+    let done = match (args.detach, hooks) {
+        (false, _) => foreground(global, args, &prepared),
+        (true, false) => detached_plain(global, args, &prepared),
+        (true, true) => detached_with_hooks(global, args, &prepared),
+    };
+    done.with_context(what)
 }
 
 /// This process is the supervisor, and its exit code the container's.
 fn foreground(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
-    let mut created = make(global, &args.create, prepared)?;
+    // S-27: without us there is nobody to own its terminal and its exit code.
+    let options = CreateOptions { dies_with_parent: true, ..options(global, &args.create, prepared) };
+    let mut created = make_with(global, &args.create, prepared, &options)?;
     let mut supervisor = attend(global, args, prepared, &mut created)?;
     // The lock of the birth ends here, so that others may exec, kill and delete.
     created.keep();
@@ -48,6 +54,9 @@ fn foreground(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Res
         let warnings = removal::remove(&supervisor.root, &supervisor.state, &supervisor.dir)?;
         let log = Log::new(global);
         warnings.iter().for_each(|warning| log.warn(warning));
+    }
+    if let Some(error) = supervisor.poststart_error.take() {
+        return Err(error);
     }
     if let Some(text) = supervisor.start_error.take() {
         return Err(start_error(&supervisor, text, code, exit));
@@ -85,12 +94,13 @@ fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &
         parent: true,
         listener,
         relay,
+        foreground: true,
     })
 }
 
 /// As runc: init is left to whoever reaps orphans.
 fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
-    refuse_lost_terminal(args, prepared)?;
+    refuse_lost_terminal(&args.create, prepared)?;
     let mut created = make(global, &args.create, prepared)?;
     drop(created.lock.take());
     start::plain(&created.state, &created.dir)?;
@@ -100,20 +110,30 @@ fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) ->
 
 /// The supervisor is init's parent, so that its exit code is always known.
 fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
-    refuse_lost_terminal(args, prepared)?;
+    refuse_lost_terminal(&args.create, prepared)?;
     launch(global, &args.create, prepared)?;
     let root = global.root()?;
     let id = &args.create.id;
-    let why = match control::ask_in(&root.container(id), Request::Start)? {
-        Some(Answer::Ok) => return Ok(0),
-        Some(Answer::Error(text)) => text,
-        _ => "the supervisor ended before the container was running".to_owned(),
+    let dir = root.container(id);
+    let why = match control::ask_in(&dir, Request::Start)? {
+        Some(Answer::Ok) => match start::poststart(&State::load(&root, id)?, &dir) {
+            Ok(()) => return Ok(0),
+            Err(error) => error,
+        },
+        Some(Answer::Error(text)) => match control::ask_in(&dir, Request::Wait)? {
+            // It is the container's own code, or that of what kept it from running; a success it is not.
+            Some(Answer::Exit(Some(code))) if code != 0 => {
+                with_code(u8::try_from(code).unwrap_or(125), anyhow::anyhow!(text))
+            }
+            _ => anyhow::anyhow!(text),
+        },
+        _ => anyhow::anyhow!("the supervisor ended before the container was running"),
     };
     // All of it goes: nobody has got an id to delete it by.
     if let Err(error) = super::delete::remove(&root, id, true) {
         Log::new(global).warn(&format!("{error:#}"));
     }
-    bail!("{why}")
+    Err(why)
 }
 
 /// Creates a container whose supervisor is a process that clones init and then becomes `supervise`.
@@ -160,12 +180,4 @@ fn become_supervisor(
     drop(created.lock.take());
     // Back here it has failed, and dropping `created` undoes the container.
     Err(handover.become_it(ready.as_fd()))
-}
-
-fn refuse_lost_terminal(args: &run_args::Run, prepared: &Prepared) -> Result<()> {
-    let terminal = prepared.bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
-    if terminal && args.create.console_socket.is_none() {
-        bail!("cannot allocate a terminal that nobody holds: give --console-socket, or set process.terminal to false");
-    }
-    Ok(())
 }

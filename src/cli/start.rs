@@ -37,7 +37,7 @@ pub fn plain(state: &State, dir: &Path) -> Result<()> {
 }
 
 /// OCI poststart hooks: one that fails ends the container (runtime-spec "start").
-fn poststart(state: &State, dir: &Path) -> Result<()> {
+pub fn poststart(state: &State, dir: &Path) -> Result<()> {
     let result = hooks::poststart(state, dir);
     if result.is_err()
         && let Some(Init { pidfd, .. }) = state.init()

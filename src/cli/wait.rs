@@ -7,15 +7,17 @@ use anyhow::{Result, bail};
 use super::args::{Global, Id};
 use super::lookup::{self, Container};
 use super::with_code;
-use crate::container::state::Status;
+use crate::container::id::ContainerId;
+use crate::container::state::Status as Oci;
+use crate::lifecycle::status::Status;
 use crate::linux::{exit, fd, pidfd};
 use crate::supervisor::control::{Answer, Request, no_supervisor};
 
 pub fn run(global: &Global, args: &Id) -> Result<u8> {
-    let container = lookup::container(global, &args.id)?;
-    let code = match container.state.has_hooks {
-        true => with_hooks(&container)?,
-        false => plain(&container)?,
+    let code = match lookup::container(global, &args.id) {
+        Ok(container) if container.state.has_hooks => with_hooks(&container)?,
+        Ok(container) => plain(&container)?,
+        Err(error) => deleted(global, &args.id).ok_or(error)?,
     };
     match code {
         Some(code) => {
@@ -29,11 +31,17 @@ pub fn run(global: &Global, args: &Id) -> Result<u8> {
     }
 }
 
+/// The code of a container elsewhere, or of one that its caller deleted a moment ago (interface.md section 5).
+fn deleted(global: &Global, id: &ContainerId) -> Option<Option<i32>> {
+    let status = Status::load(&lookup::records(global, id).ok()?).ok()?;
+    status.exit.map(|exit| exit.code)
+}
+
 fn with_hooks(container: &Container) -> Result<Option<i32>> {
     match container.ask(Request::Wait)? {
         Some(Answer::Exit(code)) => Ok(code),
         Some(Answer::Error(text)) => bail!("wait {}: {text}", container.id),
-        _ if container.status() == Status::Stopped => {
+        _ if container.status() == Oci::Stopped => {
             Ok(container.lifecycle().and_then(|status| status.exit).and_then(|exit| exit.code))
         }
         _ => no_supervisor(container.id.as_str()).map(|()| None),

@@ -67,6 +67,18 @@ fn status_of_zombie(proc_dir: BorrowedFd<'_>) -> Option<i32> {
     pidfd::field(&stat, 52).ok()?.try_into().ok()
 }
 
+/// Whether the process of `/proc/PID`, opened while it lived, has begun to exit: also before its pidfd is readable. PID 1 of a
+/// namespace first waits there for the end of all other processes in it (pid_namespaces(7)).
+pub fn is_ending(proc_dir: BorrowedFd<'_>) -> bool {
+    const PF_EXITING: u64 = 0x4; // include/linux/sched.h
+    let Ok(file) = openat(proc_dir, "stat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else { return true };
+    let mut stat = String::new();
+    match std::fs::File::from(file).read_to_string(&mut stat) {
+        Ok(_) => pidfd::field(&stat, 9).is_ok_and(|flags| flags & PF_EXITING != 0),
+        Err(_) => true, // reaped
+    }
+}
+
 /// `struct pidfd_info`, first published size (Linux 6.13), from include/uapi/linux/pidfd.h.
 #[repr(C)]
 #[derive(Default)]
@@ -121,6 +133,16 @@ mod tests {
             assert_eq!(code_of(dir.as_fd(), pidfd.as_fd()), exit, "{script}");
             child.wait().unwrap();
         }
+    }
+
+    #[test]
+    fn a_process_is_ending_from_its_exit_on() {
+        let dir: OwnedFd = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/proc/self").unwrap().into();
+        assert!(!is_ending(dir.as_fd()));
+        let (mut child, _pidfd, dir) = ended("exit 0");
+        assert!(is_ending(dir.as_fd()));
+        child.wait().unwrap();
+        assert!(is_ending(dir.as_fd()));
     }
 
     #[test]

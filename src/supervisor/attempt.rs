@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal as Nix, kill};
@@ -151,6 +152,21 @@ impl Attempt {
             child.drain_until.get_or_insert(now + DRAIN);
         }
         self.over = true;
+    }
+
+    /// Nothing more is read, whoever still holds the other end.
+    pub fn close(&mut self) {
+        if let Work::Child(child) = &mut self.work {
+            child.close();
+        }
+    }
+
+    /// The path of its log once that is complete; told once.
+    pub fn finished_log(&mut self) -> Option<PathBuf> {
+        match &mut self.work {
+            Work::Child(child) => child.finished.as_mut()?.path.take(),
+            Work::Sleep { .. } => None,
+        }
     }
 
     /// SIGTERM to the hook's own process.

@@ -24,7 +24,7 @@ use crate::container::root::Root;
 use crate::container::state::State;
 use crate::handler::log::HookLog;
 use crate::handler::report::{NAMESPACES_FD, REPORT_FD};
-use crate::lifecycle::model::{Entry, Hook};
+use crate::lifecycle::model::{Entry, Hook, HookLog as Policy};
 use crate::linux::{fd, inherit, reexec, spawn};
 
 /// Where `bookend supervise` finds what it is given.
@@ -148,6 +148,7 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
         listener: Some(listener),
         namespaces,
         relay: None,
+        foreground: false,
     };
     Supervisor::new(parts)
 }
@@ -181,13 +182,18 @@ pub fn spawn_handler(of: &Supervisor, hook: Hook, entry: usize, number: u32, spe
         rustix::io::ioctl_fionbio(fd, true)?;
     }
     let list_entry = hook.is_list().then_some(entry);
+    let mut log = HookLog::create(&of.dir.join(HOOKS), hook, list_entry, number, spec.policy.log);
+    if spec.policy.log == Policy::Container && of.foreground {
+        let [_, stdout, stderr] = fd::stdio();
+        log.mirror_to(stdout.try_clone_to_owned()?, stderr.try_clone_to_owned()?);
+    }
     Ok(Child {
         pid: Pid::from_raw(child.id() as i32),
         reaped: false,
         report: Some(report),
         heard: Vec::new(),
         output,
-        log: Some(HookLog::create(&of.dir.join(HOOKS), hook, list_entry, number, spec.policy.log)),
+        log: Some(log),
         process: None,
         tree: tree(&of.state.cgroup, hook, entry),
         drain_until: None,

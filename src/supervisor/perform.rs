@@ -84,6 +84,7 @@ impl Supervisor {
     /// Also ends what a finished attempt left behind in its control group.
     fn cancel(&mut self, hook: Hook) {
         let now = clock::now();
+        self.held.retain(|held| held.hook != hook);
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.hook == hook) {
             attempt.cancel(now);
         }
@@ -97,11 +98,17 @@ impl Supervisor {
     }
 
     fn execute(&mut self) {
-        let event = match crate::container::start::start(&self.state, &self.dir) {
-            Ok(()) => Event::Executed,
-            Err(error) => Event::ExecFailed { message: error.message, code: error.code },
-        };
-        self.feed(event);
+        match crate::container::start::start(&self.state, &self.dir) {
+            Ok(()) => self.feed(Event::Executed),
+            Err(error) => return self.feed(Event::ExecFailed { message: error.message, code: error.code }),
+        }
+        // Elsewhere the verb runs them. As in every runtime a hook of the host's that hangs holds up its `run`.
+        if self.foreground
+            && let Err(error) = crate::container::hooks::poststart(&self.state, &self.dir)
+        {
+            self.poststart_error = Some(error);
+            self.feed(Event::Kill { request: None, signal: Signal::KILL, all: false, raw: true });
+        }
     }
 
     fn signal(&mut self, signal: Signal, all: bool) {
@@ -148,9 +155,11 @@ impl Supervisor {
         if let Some(at) = self.clients.iter().position(|client| client.request == Some(id)) {
             control::answer(self.clients[at].connection.as_fd(), &answer);
             self.clients.swap_remove(at);
-        } else if let Answer::Error(text) = answer {
-            // The front's own start (`run`): it is told when the loop has ended.
-            self.start_error.get_or_insert(text);
+        } else if let Answer::Error(text) = answer
+            && self.own_start == Some(id)
+        {
+            // `run` tells it when the loop has ended.
+            self.start_error = Some(text);
         }
     }
 
@@ -175,7 +184,9 @@ impl Supervisor {
         }
         for attempt in &mut self.attempts {
             attempt.cancel(clock::now());
+            attempt.close();
         }
+        self.keep_copies();
         let result =
             super::removal::remove(&self.root, &self.state, &self.dir).map(drop).map_err(|error| format!("{error:#}"));
         self.removed = true;

@@ -74,8 +74,8 @@ impl Records {
     }
 
     /// `--hook-log-dir`
-    pub fn keep_copy(&self, log: Option<&Path>, id: &str) {
-        if let (Some(log), Some(dir)) = (log, &self.hook_log_dir) {
+    pub fn keep_copy(&self, log: &Path, id: &str) {
+        if let Some(dir) = &self.hook_log_dir {
             // A copy that cannot be made is no concern of the container's.
             let _ = log::keep_copy(log, dir, id);
         }
