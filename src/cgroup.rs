@@ -364,6 +364,9 @@ impl Cgroup {
     /// is not left frozen.
     pub fn kill(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        if self.members()?.is_empty() {
+            return self.thaw();
+        }
         let mut at_once = true;
         loop {
             let killed = if at_once { self.kill_at_once()? } else { None };
@@ -428,6 +431,12 @@ impl Cgroup {
         let killed = self.members().and_then(|members| members::kill_each(&members).map(|()| members));
         self.thaw()?;
         killed
+    }
+
+    /// Removes the cgroup at once if it has neither processes nor cgroups below it; false if something is left of it, for
+    /// `kill` and `delete` to find.
+    pub fn delete_if_unused(&self) -> bool {
+        self.owned().all(|hierarchy| fs::remove_dir(&hierarchy.path).or_else(gone_is_fine).is_ok())
     }
 
     /// Removes the cgroup with all below it. One that is gone is fine; one that has processes is waited for.
@@ -652,10 +661,11 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     }
     let Some(directory) = Directory::open_if_there(path)? else { return Ok(()) };
     remove_below(&directory)?;
-    match fs::remove_dir(path) {
-        Err(error) if !is_gone(&error) => Err(error),
-        _ => Ok(()),
-    }
+    fs::remove_dir(path).or_else(gone_is_fine)
+}
+
+fn gone_is_fine(error: io::Error) -> io::Result<()> {
+    if is_gone(&error) { Ok(()) } else { Err(error) }
 }
 
 fn remove_below(directory: &Directory) -> io::Result<()> {

@@ -10,6 +10,7 @@ pub mod fd;
 pub mod fork;
 pub mod inherit;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod pidfd;

@@ -142,7 +142,7 @@ pub fn create(
     let dir = make_directory(root, id, &mut undo)?;
     let lock = state::lock(&dir)?;
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
-    write_down(&state, bundle, &dir)?;
+    state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     // The directory says what there is before there is anything (R1).
     make_cgroup(&cgroup, &bundle.config, options.rootless, &mut undo)?;
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
@@ -156,10 +156,8 @@ pub fn create(
     let proc_dir = Procfs::open().and_then(|proc| proc.process(pid)).context("open /proc of init")?;
     let init = ProcessId::of(pid)?;
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
-    identity(&state).save(&dir)?;
-    state.save(&dir)?;
 
-    let raising = Raising { bundle, namespaces, state: &state, proc_dir: proc_dir.as_fd(), in_cgroup };
+    let raising = Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup };
     let (mut terminal, mut warnings) = raising.serve(ours.as_fd())?;
     warnings.splice(0..0, bundle.warnings.iter().cloned());
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
@@ -237,12 +235,6 @@ fn first_state(
 
 fn identity(state: &State) -> Identity {
     Identity { cgroup: state.cgroup.clone(), init: state.init_id(), creator: state.creator.clone() }
-}
-
-fn write_down(state: &State, bundle: &Bundle, dir: &Path) -> Result<()> {
-    identity(state).save(dir)?;
-    state.save(dir)?;
-    state::write_file(&dir.join("config.json"), &bundle.raw)
 }
 
 fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) -> Result<()> {
@@ -348,6 +340,7 @@ struct Raising<'a> {
     bundle: &'a Bundle,
     namespaces: &'a Namespaces,
     state: &'a State,
+    dir: &'a Path,
     proc_dir: BorrowedFd<'a>,
     in_cgroup: bool,
 }
@@ -359,8 +352,14 @@ impl Raising<'_> {
         loop {
             match link::receive(link)? {
                 Some((Message::MapIds, _)) => {
-                    self.admit()?;
-                    link::send(link, &Message::Mapped { pid: self.state.pid }, None)?;
+                    let pid = Pid::from_raw(self.state.pid);
+                    self.map_ids(pid)?;
+                    link::send(link, &Message::Mapped { pid: pid.as_raw() }, None)?;
+                    // From here on init makes its mounts, and does not wait for us.
+                    state::write_down(self.dir, &identity(self.state), self.state, None)?;
+                    // On v1 the first move waits for an RCU grace period: as long as init takes for all its mounts.
+                    self.state.cgroup.enter(pid, self.in_cgroup)?;
+                    link::send(link, &Message::Admitted, None)?;
                 }
                 Some((Message::RunHooks, _)) => {
                     hooks::run(&self.bundle.config, Point::Prestart, self.state, Status::Creating)?;
@@ -377,9 +376,8 @@ impl Raising<'_> {
         }
     }
 
-    /// Maps the ids of its new user namespace and puts it in its cgroup.
-    fn admit(&self) -> Result<()> {
-        let pid = Pid::from_raw(self.state.pid);
+    /// Maps the ids of its new user namespace.
+    fn map_ids(&self, pid: Pid) -> Result<()> {
         if self.namespaces.is_new(Kind::User) {
             let linux = self.bundle.config.linux().as_ref();
             let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
@@ -390,7 +388,7 @@ impl Raising<'_> {
         if let (true, Some(uid)) = (self.namespaces.is_own(Kind::User), idmap::outside(self.proc_dir, user)) {
             process::give_stdio(fd::stdio(), uid)?;
         }
-        self.state.cgroup.enter(pid, self.in_cgroup)
+        Ok(())
     }
 }
 
