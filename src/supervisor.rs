@@ -35,11 +35,14 @@ use crate::lifecycle::outcome::{Exit, Outcome};
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::step::{By, Event, RequestId, StopRequest, step};
 use crate::lifecycle::time::Instant;
-use crate::linux::{clock, exit, reap};
+use crate::linux::{clock, exit, memory, reap};
 use attempt::Attempt;
 use control::{Answer, Heard, Request};
 use records::Records;
 use relay::Relay;
+
+/// After how many milliseconds without an event the supervisor counts as resting.
+const QUIET: u16 = 200;
 
 /// What the supervisor holds of its container. It never holds `config.json`.
 pub struct Supervisor {
@@ -215,7 +218,14 @@ impl Supervisor {
             fds.extend(attempt.descriptors().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
         fds.extend(self.relay.iter().flat_map(Relay::descriptors));
-        match poll(&mut fds, self.timeout()) {
+        let soon = self.timeout().as_millis().map_or(QUIET, |left| QUIET.min(left.try_into().unwrap_or(QUIET)));
+        let mut came = poll(&mut fds, soon);
+        if came == Ok(0) {
+            // Now it will be long: what the last turn needed is kept for nobody.
+            memory::give_back();
+            came = poll(&mut fds, self.timeout());
+        }
+        match came {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error).context("poll"),
         }

@@ -115,7 +115,8 @@ fn r1_a_create_with_hooks_that_is_killed_anywhere_leaves_nothing() {
     if !needs_root("r1_a_create_with_hooks_that_is_killed_anywhere_leaves_nothing") {
         return;
     }
-    let fixture = marked().hook("postStart", "true").hook("postStop", "true");
+    let fixture =
+        marked().hook("postStart", "true").handler("postStop", json!({ "exec": { "command": ["/bin/true"] } }));
     let args = making(&fixture, &["create"]);
     kill_everywhere(&fixture, &words(&args), 12, |_| {});
 }
