@@ -145,7 +145,8 @@ impl Drop for Shell {
 }
 
 fn eventually(what: &str, mut test: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    // In an emulated machine all takes its time (scripts/test --vm).
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !test() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::yield_now();

@@ -161,5 +161,15 @@ fn without_hooks_podman_gets_what_any_runtime_gives() {
     podman.call(&["restart", "plain"]).ok();
     podman.call(&["kill", "plain"]).ok();
     assert_eq!(podman.call(&["wait", "plain"]).ok().stdout, "137\n");
-    podman.call(&["run", "--rm", "--device=/dev/fuse", "busybox", "sh", "-c", "exit 42"]).fails(42);
+    podman
+        .call(&[
+            "run",
+            "--rm",
+            "--device=/dev/zero:/dev/nought",
+            "busybox",
+            "sh",
+            "-c",
+            "test -c /dev/nought && exit 42",
+        ])
+        .fails(42);
 }
