@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 use serde::{Deserialize, Serialize};
 
+mod device_filter;
 mod devices;
 mod directory;
 mod layout;
@@ -219,14 +220,17 @@ impl Cgroup {
     }
 
     /// Sets the device rules of `linux.resources.devices`: all denied, the rules in order, then the devices that every
-    /// container has. To be called once, before the container's first process.
+    /// container has. To be called once, before the container's first process, by one that may: on v2 the rules are a
+    /// program in the kernel, which takes rights in the initial user namespace.
     pub fn set_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<DeviceRules> {
-        let Some(hierarchy) = self.of_controller("devices").filter(|found| found.version == Version::V1) else {
-            return Ok(DeviceRules::NotEnforced);
-        };
+        let v1 = self.of_controller("devices").filter(|found| found.version == Version::V1);
+        let Some(hierarchy) = v1.or(self.v2()) else { return Ok(DeviceRules::NotEnforced) };
         let directory =
             Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
-        devices::apply(&directory, rules)?;
+        match hierarchy.version {
+            Version::V1 => devices::apply(&directory, rules)?,
+            Version::V2 => device_filter::attach(directory, rules)?,
+        }
         Ok(DeviceRules::Enforced)
     }
 
@@ -360,6 +364,9 @@ impl Cgroup {
     /// is not left frozen.
     pub fn kill(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        if self.members()?.is_empty() {
+            return self.thaw();
+        }
         let mut at_once = true;
         loop {
             let killed = if at_once { self.kill_at_once()? } else { None };
@@ -424,6 +431,12 @@ impl Cgroup {
         let killed = self.members().and_then(|members| members::kill_each(&members).map(|()| members));
         self.thaw()?;
         killed
+    }
+
+    /// Removes the cgroup at once if it has neither processes nor cgroups below it; false if something is left of it, for
+    /// `kill` and `delete` to find.
+    pub fn delete_if_unused(&self) -> bool {
+        self.owned().all(|hierarchy| fs::remove_dir(&hierarchy.path).or_else(gone_is_fine).is_ok())
     }
 
     /// Removes the cgroup with all below it. One that is gone is fine; one that has processes is waited for.
@@ -648,10 +661,11 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     }
     let Some(directory) = Directory::open_if_there(path)? else { return Ok(()) };
     remove_below(&directory)?;
-    match fs::remove_dir(path) {
-        Err(error) if !is_gone(&error) => Err(error),
-        _ => Ok(()),
-    }
+    fs::remove_dir(path).or_else(gone_is_fine)
+}
+
+fn gone_is_fine(error: io::Error) -> io::Result<()> {
+    if is_gone(&error) { Ok(()) } else { Err(error) }
 }
 
 fn remove_below(directory: &Directory) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Thin safe wrappers over system calls that no library wraps, and the only unsafe code of the crate.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod capability;
 pub mod clock;
 pub mod clone;
@@ -9,6 +10,7 @@ pub mod fd;
 pub mod fork;
 pub mod inherit;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod pidfd;

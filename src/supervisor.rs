@@ -35,11 +35,14 @@ use crate::lifecycle::outcome::{Exit, Outcome};
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::step::{By, Event, RequestId, StopRequest, step};
 use crate::lifecycle::time::Instant;
-use crate::linux::{clock, exit, reap};
+use crate::linux::{clock, exit, memory, reap};
 use attempt::Attempt;
 use control::{Answer, Heard, Request};
 use records::Records;
 use relay::Relay;
+
+/// After how many milliseconds without an event the supervisor counts as resting.
+const QUIET: u16 = 200;
 
 /// What the supervisor holds of its container. It never holds `config.json`.
 pub struct Supervisor {
@@ -215,7 +218,14 @@ impl Supervisor {
             fds.extend(attempt.descriptors().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
         fds.extend(self.relay.iter().flat_map(Relay::descriptors));
-        match poll(&mut fds, self.timeout()) {
+        let soon = self.millis_left().map_or(QUIET, |left| left.min(QUIET));
+        let mut came = poll(&mut fds, soon);
+        if came == Ok(0) && soon == QUIET {
+            // Now it will be long: what the last turn needed is kept for nobody.
+            memory::give_back();
+            came = poll(&mut fds, self.millis_left().map_or(PollTimeout::NONE, PollTimeout::from));
+        }
+        match came {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
@@ -224,14 +234,14 @@ impl Supervisor {
     }
 
     /// Until the nearest deadline; there is no other timer.
-    fn timeout(&self) -> PollTimeout {
+    fn millis_left(&self) -> Option<u16> {
         let attempts = self.attempts.iter().filter_map(Attempt::deadline);
         let held = self.held.iter().map(|held| held.until);
-        let Some(nearest) = attempts.chain(held).chain(self.life.deadline()).min() else { return PollTimeout::NONE };
+        let Some(nearest) = attempts.chain(held).chain(self.life.deadline()).min() else { return None };
         // Rounded up: waking a moment too early would only mean to wait again.
         let left = nearest - clock::now();
         let millis = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
-        PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+        Some(u16::try_from(millis).unwrap_or(u16::MAX))
     }
 
     fn tick(&mut self) {

@@ -1,5 +1,6 @@
-//! Device rules of cgroup v1 (kernel documentation admin-guide/cgroup-v1/devices.rst).
+//! Device rules, in the words of cgroup v1 (kernel documentation admin-guide/cgroup-v1/devices.rst).
 
+use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -13,43 +14,123 @@ use super::directory::{Directory, write_once};
 #[must_use]
 pub enum DeviceRules {
     Enforced,
-    /// cgroup v2 (which needs an eBPF program), a user namespace, or no cgroup at all.
+    /// There is no cgroup to set them on.
     NotEnforced,
+}
+
+/// One write to `devices.allow` or `devices.deny`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    pub allow: bool,
+    pub what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// All devices, whatever is done with them.
+    All,
+    Some(Devices),
+}
+
+/// Devices of one kind, and what is done with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Devices {
+    pub kind: Kind,
+    /// None is any.
+    pub major: Option<u32>,
+    pub minor: Option<u32>,
+    pub access: Access,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Block,
+    Character,
+}
+
+/// A set of `MKNOD`, `READ` and `WRITE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Access(pub u8);
+
+impl Access {
+    // As the kernel numbers them (BPF_DEVCG_ACC_ in linux/bpf.h).
+    pub const MKNOD: u8 = 1;
+    pub const READ: u8 = 2;
+    pub const WRITE: u8 = 4;
+    pub const ALL: Access = Access(Access::MKNOD | Access::READ | Access::WRITE);
+
+    /// Of a rule: no letters are all letters.
+    fn of(letters: Option<&str>) -> Access {
+        let bit = |letter| match letter {
+            'm' => Access::MKNOD,
+            'r' => Access::READ,
+            'w' => Access::WRITE,
+            _ => 0, // config.rs refuses it
+        };
+        match letters.unwrap_or("").chars().map(bit).fold(0, |all, bit| all | bit) {
+            0 => Access::ALL,
+            some => Access(some),
+        }
+    }
 }
 
 /// What every container may use, whatever its rules say: making device nodes, the devices that runtime-spec
 /// (config-linux.md, "Default Devices") promises, and pseudo terminals.
-const DEFAULTS: [&str; 10] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",   // null
-    "c 1:5 rwm",   // zero
-    "c 1:7 rwm",   // full
-    "c 1:8 rwm",   // random
-    "c 1:9 rwm",   // urandom
-    "c 5:0 rwm",   // tty
-    "c 5:2 rwm",   // ptmx
-    "c 136:* rwm", // pts/*
+const DEFAULTS: [Devices; 10] = [
+    Devices { kind: Kind::Character, major: None, minor: None, access: Access(Access::MKNOD) },
+    Devices { kind: Kind::Block, major: None, minor: None, access: Access(Access::MKNOD) },
+    character(1, Some(3)), // null
+    character(1, Some(5)), // zero
+    character(1, Some(7)), // full
+    character(1, Some(8)), // random
+    character(1, Some(9)), // urandom
+    character(5, Some(0)), // tty
+    character(5, Some(2)), // ptmx
+    character(136, None),  // pts/*
 ];
 
+const fn character(major: u32, minor: Option<u32>) -> Devices {
+    Devices { kind: Kind::Character, major: Some(major), minor, access: Access::ALL }
+}
+
 /// The writes that make a cgroup's rules: everything denied, then the config's in order, then the defaults.
-pub(super) fn writes(rules: &[LinuxDeviceCgroup]) -> Vec<(bool, String)> {
-    let mut writes = vec![(false, "a".to_owned())];
-    writes.extend(rules.iter().map(|rule| (rule.allow(), line(rule))));
-    writes.extend(DEFAULTS.iter().map(|default| (true, (*default).to_owned())));
+pub(super) fn writes(rules: &[LinuxDeviceCgroup]) -> Vec<Write> {
+    let mut writes = vec![Write { allow: false, what: What::All }];
+    for rule in rules {
+        writes.extend(whats(rule).into_iter().map(|what| Write { allow: rule.allow(), what }));
+    }
+    writes.extend(DEFAULTS.map(|devices| Write { allow: true, what: What::Some(devices) }));
     writes
 }
 
-/// A rule as the kernel takes it: `c 1:3 rwm`, with `*` for any, or `a` for all devices.
-fn line(rule: &LinuxDeviceCgroup) -> String {
-    let number = |number: Option<i64>| number.filter(|n| *n >= 0).map_or("*".to_owned(), |n| n.to_string());
-    let access = rule.access().as_deref().filter(|access| !access.is_empty()).unwrap_or("rwm");
-    let numbers = format!("{}:{}", number(rule.major()), number(rule.minor()));
+/// The kernel takes no more of a rule for all kinds of devices than that; one with numbers is a rule for each kind.
+fn whats(rule: &LinuxDeviceCgroup) -> Vec<What> {
+    // runtime-spec: absent is any. Some callers write -1.
+    let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+    let (major, minor) = (number(rule.major()), number(rule.minor()));
+    let access = Access::of(rule.access().as_deref());
+    let one = |kind| What::Some(Devices { kind, major, minor, access });
     match rule.typ() {
-        Some(LinuxDeviceType::C | LinuxDeviceType::U) => format!("c {numbers} {access}"),
-        Some(LinuxDeviceType::B) => format!("b {numbers} {access}"),
-        // The kernel ignores the rest of a line for all devices.
-        Some(LinuxDeviceType::A | LinuxDeviceType::P) | None => "a".to_owned(),
+        Some(LinuxDeviceType::C | LinuxDeviceType::U) => vec![one(Kind::Character)],
+        Some(LinuxDeviceType::B) => vec![one(Kind::Block)],
+        _ if major.is_none() && minor.is_none() && access == Access::ALL => vec![What::All],
+        _ => vec![one(Kind::Character), one(Kind::Block)],
+    }
+}
+
+/// As the kernel takes it: `c 1:3 rwm`, with `*` for any, or `a` for all devices.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let What::Some(devices) = self else { return f.write_str("a") };
+        let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
+        let kind = if devices.kind == Kind::Block { 'b' } else { 'c' };
+        write!(f, "{kind} {}:{} ", number(devices.major), number(devices.minor))?;
+        for (bit, letter) in [(Access::READ, "r"), (Access::WRITE, "w"), (Access::MKNOD, "m")] {
+            if devices.access.0 & bit != 0 {
+                f.write_str(letter)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -58,7 +139,8 @@ pub(super) fn apply(directory: &Directory, rules: &[LinuxDeviceCgroup]) -> Resul
     let open =
         |file: &str| directory.writer(file).with_context(|| format!("open {}", directory.path.join(file).display()));
     let (allow, deny) = (open("devices.allow")?, open("devices.deny")?);
-    for (allowed, line) in writes(rules) {
+    for Write { allow: allowed, what } in writes(rules) {
+        let line = what.to_string();
         let (file, name) = if allowed { (&allow, "devices.allow") } else { (&deny, "devices.deny") };
         let written: io::Result<()> = write_once(file.as_fd(), &line);
         written.with_context(|| format!("set {} to {line}", directory.path.join(name).display()))?;
@@ -81,9 +163,24 @@ mod tests {
         )
         .unwrap();
         let writes = writes(resources.devices().as_ref().unwrap());
-        let expected = [(false, "a"), (false, "a"), (true, "c 10:200 rw"), (true, "b 8:* rwm"), (true, "c *:* m")];
-        let found: Vec<(bool, &str)> = writes.iter().map(|(allow, line)| (*allow, line.as_str())).collect();
+        let expected = ["- a", "- a", "+ c 10:200 rw", "+ b 8:* rwm", "+ c *:* m"];
+        let found: Vec<String> = writes.iter().map(text).collect();
         assert_eq!(found[..5], expected);
         assert_eq!(found.len(), 3 + 1 + DEFAULTS.len());
+    }
+
+    fn text(write: &Write) -> String {
+        format!("{} {}", if write.allow { '+' } else { '-' }, write.what)
+    }
+
+    #[test]
+    fn a_rule_for_both_kinds_with_numbers_is_not_a_rule_for_all_devices() {
+        let resources: LinuxResources = serde_json::from_str(
+            r#"{"devices": [{"allow": true, "type": "a", "major": 10, "minor": -1, "access": "r"}]}"#,
+        )
+        .unwrap();
+        let writes = writes(resources.devices().as_ref().unwrap());
+        let found: Vec<String> = writes.iter().map(text).collect();
+        assert_eq!(found[1..3], ["+ c 10:* r", "+ b 10:* r"]);
     }
 }

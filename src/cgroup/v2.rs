@@ -24,6 +24,9 @@ pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made) -> Result<()> {
 /// above a delegated tree) matters only if a limit needs it, and then `why_missing` says so.
 fn pass_on_controllers(parent: &Path) {
     let Ok(directory) = Directory::open(parent) else { return };
+    if is_leaf(&directory) {
+        return;
+    }
     let passed = words(&directory, "cgroup.subtree_control");
     let missing: Vec<String> =
         words(&directory, "cgroup.controllers").into_iter().filter(|name| !passed.contains(name)).collect();
@@ -35,6 +38,15 @@ fn pass_on_controllers(parent: &Path) {
     for name in all {
         let _ = directory.write("cgroup.subtree_control", &name); // see above
     }
+}
+
+/// Whether a cgroup has processes of its own and is not the top of the tree, so that it must pass nothing on.
+///
+/// The kernel refuses memory and io there, but not cpu and pids: these make a threaded domain of it, and what is below
+/// takes no processes any more (EOPNOTSUPP; cgroup-v2.rst "Threads").
+fn is_leaf(directory: &Directory) -> bool {
+    directory.read("cgroup.type").is_ok()
+        && directory.read("cgroup.procs").map_or(true, |processes| !processes.is_empty())
 }
 
 /// The controllers of the cgroup itself, or of the nearest above it that exists.
@@ -52,14 +64,15 @@ pub(super) fn why_missing(hierarchy: &Hierarchy, controller: &str, file: &str) -
         if !words(&directory, "cgroup.controllers").iter().any(|found| found == controller) {
             return format!("{name} has no {controller} controller (it is not delegated, or not part of this kernel)");
         }
+        let passed = words(&directory, "cgroup.subtree_control").iter().any(|found| found == controller);
+        if !passed && is_leaf(&directory) {
+            return format!(
+                "{name} does not pass the {controller} controller on: it has processes of its own, so it can pass no \
+                 controllers on (move them, or use another linux.cgroupsPath)"
+            );
+        }
         if let Err(error) = directory.write("cgroup.subtree_control", &format!("+{controller}")) {
-            let why = match error.raw_os_error() {
-                Some(libc::EBUSY) => {
-                    ": it has processes of its own, so it can pass no controllers on (move them, or use another linux.cgroupsPath)"
-                }
-                _ => "",
-            };
-            return format!("{name} does not pass the {controller} controller on: {error}{why}");
+            return format!("{name} does not pass the {controller} controller on: {error}");
         }
         parent = step;
     }

@@ -21,6 +21,7 @@ use crate::supervisor::settings::Settings;
 
 pub fn run(global: &Global, args: &run_args::Create) -> Result<u8> {
     let prepared = prepare(global, args).with_context(|| format!("create {}", args.id))?;
+    refuse_lost_terminal(args, &prepared).with_context(|| format!("create {}", args.id))?;
     let mut created = make(global, args, &prepared).with_context(|| format!("create {}", args.id))?;
     if prepared.settings.plan.has_hooks() {
         hand_over(global, args, &prepared, &created).with_context(|| format!("create {}", args.id))?;
@@ -60,6 +61,15 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
     let hook_log_dir = flags.either(|flags| flags.hook_log_dir.as_deref()).map(std::path::absolute).transpose()?;
     let no_history = global.hooks.no_history || args.hooks.no_history;
     Ok(Prepared { bundle, settings: Settings { plan: resolved.plan, hook_log_dir, no_history } })
+}
+
+/// A terminal in the background, whose master nobody would hold.
+pub fn refuse_lost_terminal(args: &run_args::Create, prepared: &Prepared) -> Result<()> {
+    let terminal = prepared.bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    if terminal && args.console_socket.is_none() {
+        bail!("cannot allocate a terminal that nobody holds: give --console-socket, or set process.terminal to false");
+    }
+    Ok(())
 }
 
 /// The verb's own flags go before those that stand in front of it.

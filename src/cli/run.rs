@@ -2,11 +2,13 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sys::wait::WaitStatus;
 
 use super::args::{Global, run_args};
-use super::create::{Prepared, begin_records, kept_namespaces, make, make_with, options, prepare};
+use super::create::{
+    Prepared, begin_records, kept_namespaces, make, make_with, options, prepare, refuse_lost_terminal,
+};
 use super::log::Log;
 use super::{start, with_code};
 use crate::container::create::{CreateOptions, Created};
@@ -98,7 +100,7 @@ fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &
 
 /// As runc: init is left to whoever reaps orphans.
 fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
-    refuse_lost_terminal(args, prepared)?;
+    refuse_lost_terminal(&args.create, prepared)?;
     let mut created = make(global, &args.create, prepared)?;
     drop(created.lock.take());
     start::plain(&created.state, &created.dir)?;
@@ -108,7 +110,7 @@ fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) ->
 
 /// The supervisor is init's parent, so that its exit code is always known.
 fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
-    refuse_lost_terminal(args, prepared)?;
+    refuse_lost_terminal(&args.create, prepared)?;
     launch(global, &args.create, prepared)?;
     let root = global.root()?;
     let id = &args.create.id;
@@ -178,12 +180,4 @@ fn become_supervisor(
     drop(created.lock.take());
     // Back here it has failed, and dropping `created` undoes the container.
     Err(handover.become_it(ready.as_fd()))
-}
-
-fn refuse_lost_terminal(args: &run_args::Run, prepared: &Prepared) -> Result<()> {
-    let terminal = prepared.bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
-    if terminal && args.create.console_socket.is_none() {
-        bail!("cannot allocate a terminal that nobody holds: give --console-socket, or set process.terminal to false");
-    }
-    Ok(())
 }

@@ -12,6 +12,7 @@ use oci_spec::runtime::{Capability, Spec};
 use serde_json::Value;
 
 use crate::container::rootfs;
+use crate::lifecycle::tree::nearest;
 
 const NAMESPACES: [&str; 8] = ["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"];
 const PROPAGATIONS: [&str; 8] =
@@ -34,6 +35,7 @@ const RLIMITS: [&str; 16] = [
     "RLIMIT_RTPRIO",
     "RLIMIT_RTTIME",
 ];
+const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 /// Sysctls that belong to the IPC namespace, besides `fs.mqueue.*` (sysctl(5), ipc_namespaces(7)).
 const IPC_SYSCTLS: [&str; 11] = [
     "kernel.auto_msgmni",
@@ -55,7 +57,8 @@ pub fn parse(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
     if !json.is_object() {
         bail!("not a JSON object");
     }
-    let warnings = drop_unknown_capabilities(&mut json);
+    let mut warnings = drop_unknown_capabilities(&mut json);
+    warnings.extend(unknown_hooks(&json));
     let mut check = Check { json: &json, problems: Vec::new() };
     check.all();
     let problems = check.problems;
@@ -63,10 +66,9 @@ pub fn parse(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
         bail!("{}", problems.join("\n  "));
     }
     // The bytes first: their errors have a line and a column. Only a dropped capability needs the detour.
-    let spec = if warnings.is_empty() {
-        serde_json::from_slice(raw).map_err(|error| positioned(&error))?
-    } else {
-        serde_json::from_value(json)?
+    let spec = match serde_json::from_slice(raw) {
+        Err(_) if !warnings.is_empty() => serde_json::from_value(json)?,
+        spec => spec.map_err(|error| positioned(&error))?,
     };
     Ok((spec, warnings))
 }
@@ -98,6 +100,17 @@ fn drop_unknown_capabilities(json: &mut Value) -> Vec<String> {
         });
     }
     warnings
+}
+
+/// A misspelt hook would never run. The specification lets an unknown field pass, so it is told.
+fn unknown_hooks(json: &Value) -> Vec<String> {
+    let given = json["hooks"].as_object().into_iter().flat_map(|hooks| hooks.keys());
+    let unknown = given.filter(|name| !HOOKS.contains(&name.as_str()));
+    let warning = |name: &String| {
+        let meant = nearest(name, HOOKS).map(|hook| format!(", did you mean {hook:?}?")).unwrap_or_default();
+        format!("hooks.{}: not a hook of the specification, never run{meant}", name.escape_debug())
+    };
+    unknown.map(warning).collect()
 }
 
 struct Check<'a> {
@@ -437,17 +450,24 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Of the device rules only the one that every template starts with is taken: no device but the usual ones.
     fn resources(&mut self) {
         for (index, rule) in self.list("linux.resources.devices").iter().enumerate() {
-            let any = |key: &str| matches!(rule[key].as_i64(), None | Some(-1)) || rule[key] == 0;
-            let kind = rule["type"].as_str().unwrap_or("a");
-            let all = ["r", "w", "m"].iter().all(|access| rule["access"].as_str().unwrap_or("").contains(access));
-            if rule["allow"] != false || !["a", ""].contains(&kind) || !any("major") || !any("minor") || !all {
-                self.problem(
-                    &format!("linux.resources.devices[{index}]"),
-                    "only {\"allow\": false, \"access\": \"rwm\"} is supported by this version of bookend yet; remove it",
-                );
+            let field = format!("linux.resources.devices[{index}]");
+            let kind = rule["type"].as_str().unwrap_or("");
+            if !["", "a", "b", "c", "u"].contains(&kind) {
+                self.problem(&format!("{field}.type"), format!("unknown device type {kind:?}, use a, b or c"));
+            }
+            let access = rule["access"].as_str().unwrap_or("");
+            if !access.chars().all(|letter| "rwm".contains(letter)) {
+                self.problem(&format!("{field}.access"), format!("{access:?} is not made of r, w and m"));
+            }
+            for number in ["major", "minor"] {
+                if let Some(value) = rule[number].as_i64()
+                    && value != -1
+                    && u32::try_from(value).is_err()
+                {
+                    self.problem(&format!("{field}.{number}"), format!("{value} is out of range"));
+                }
             }
         }
     }
@@ -489,7 +509,7 @@ impl<'a> Check<'a> {
     }
 
     fn hooks(&mut self) {
-        for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
+        for kind in HOOKS {
             let list = format!("hooks.{kind}");
             for (index, hook) in self.list(&list).iter().enumerate() {
                 let path = hook["path"].as_str().unwrap_or("");
@@ -649,13 +669,18 @@ mod tests {
             ("/linux/maskedPaths", json!(["proc"]), "linux.maskedPaths[0]: \"proc\" is not an absolute path"),
             (
                 "/linux/resources/devices",
-                json!([{"allow": true, "access": "rwm"}]),
-                "linux.resources.devices[0]: only ",
+                json!([{"allow": true, "access": "rx"}]),
+                "linux.resources.devices[0].access: \"rx\" is not made of r, w and m",
             ),
             (
                 "/linux/resources/devices",
-                json!([{"allow": false, "type": "c", "access": "rwm"}]),
-                "linux.resources.devices[0]: only ",
+                json!([{"allow": false}, {"allow": true, "type": "p", "access": "rwm"}]),
+                "linux.resources.devices[1].type: unknown device type \"p\"",
+            ),
+            (
+                "/linux/resources/devices",
+                json!([{"allow": true, "type": "c", "major": -2}]),
+                "linux.resources.devices[0].major: -2 is out of range",
             ),
             (
                 "/linux/sysctl",

@@ -142,9 +142,9 @@ pub fn create(
     let dir = make_directory(root, id, &mut undo)?;
     let lock = state::lock(&dir)?;
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
-    write_down(&state, bundle, &dir)?;
+    state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     // The directory says what there is before there is anything (R1).
-    make_cgroup(&cgroup, &bundle.config, &mut undo)?;
+    make_cgroup(&cgroup, &bundle.config, options.rootless, &mut undo)?;
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
     let listener = start::listen_in(fd::open_path(&dir)?.as_fd()).context("bind start.sock")?;
     let (ours, theirs) = link::pair()?;
@@ -156,10 +156,8 @@ pub fn create(
     let proc_dir = Procfs::open().and_then(|proc| proc.process(pid)).context("open /proc of init")?;
     let init = ProcessId::of(pid)?;
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
-    identity(&state).save(&dir)?;
-    state.save(&dir)?;
 
-    let raising = Raising { bundle, namespaces, state: &state, proc_dir: proc_dir.as_fd(), in_cgroup };
+    let raising = Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup };
     let (mut terminal, mut warnings) = raising.serve(ours.as_fd())?;
     warnings.splice(0..0, bundle.warnings.iter().cloned());
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
@@ -239,17 +237,19 @@ fn identity(state: &State) -> Identity {
     Identity { cgroup: state.cgroup.clone(), init: state.init_id(), creator: state.creator.clone() }
 }
 
-fn write_down(state: &State, bundle: &Bundle, dir: &Path) -> Result<()> {
-    identity(state).save(dir)?;
-    state.save(dir)?;
-    state::write_file(&dir.join("config.json"), &bundle.raw)
-}
-
-fn make_cgroup(cgroup: &Cgroup, config: &Spec, undo: &mut Undo) -> Result<()> {
+fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) -> Result<()> {
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
-    let resources = config.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    resources.map_or(Ok(()), |resources| cgroup.set(resources))
+    let Some(resources) = config.linux().as_ref().and_then(|linux| linux.resources().as_ref()) else {
+        return Ok(());
+    };
+    cgroup.set(resources)?;
+    // In a user namespace the kernel makes no device nodes, and its user can open on the host what the container can.
+    if let Some(rules) = resources.devices().as_deref().filter(|rules| !rules.is_empty() && !rootless) {
+        // Without any cgroup there is nothing to set them on; `Cgroup::plan` allows that to rootless containers only.
+        let _ = cgroup.set_devices(rules)?;
+    }
+    Ok(())
 }
 
 /// Clones init: in its new namespaces, and born in its v2 cgroup where it can be (the last of what is returned).
@@ -340,6 +340,7 @@ struct Raising<'a> {
     bundle: &'a Bundle,
     namespaces: &'a Namespaces,
     state: &'a State,
+    dir: &'a Path,
     proc_dir: BorrowedFd<'a>,
     in_cgroup: bool,
 }
@@ -351,8 +352,14 @@ impl Raising<'_> {
         loop {
             match link::receive(link)? {
                 Some((Message::MapIds, _)) => {
-                    self.admit()?;
-                    link::send(link, &Message::Mapped { pid: self.state.pid }, None)?;
+                    let pid = Pid::from_raw(self.state.pid);
+                    self.map_ids(pid)?;
+                    link::send(link, &Message::Mapped { pid: pid.as_raw() }, None)?;
+                    // From here on init makes its mounts, and does not wait for us.
+                    state::write_down(self.dir, &identity(self.state), self.state, None)?;
+                    // On v1 the first move waits for an RCU grace period: as long as init takes for all its mounts.
+                    self.state.cgroup.enter(pid, self.in_cgroup)?;
+                    link::send(link, &Message::Admitted, None)?;
                 }
                 Some((Message::RunHooks, _)) => {
                     hooks::run(&self.bundle.config, Point::Prestart, self.state, Status::Creating)?;
@@ -369,9 +376,8 @@ impl Raising<'_> {
         }
     }
 
-    /// Maps the ids of its new user namespace and puts it in its cgroup.
-    fn admit(&self) -> Result<()> {
-        let pid = Pid::from_raw(self.state.pid);
+    /// Maps the ids of its new user namespace.
+    fn map_ids(&self, pid: Pid) -> Result<()> {
         if self.namespaces.is_new(Kind::User) {
             let linux = self.bundle.config.linux().as_ref();
             let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
@@ -382,7 +388,7 @@ impl Raising<'_> {
         if let (true, Some(uid)) = (self.namespaces.is_own(Kind::User), idmap::outside(self.proc_dir, user)) {
             process::give_stdio(fd::stdio(), uid)?;
         }
-        self.state.cgroup.enter(pid, self.in_cgroup)
+        Ok(())
     }
 }
 

@@ -54,7 +54,10 @@ fn delete_there(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String
         (Err(_), Ok(identity)) => (identity.cgroup, identity.init.live()),
         (Err(_), Err(_)) => (Cgroup::none(), None),
     };
-    end(&cgroup, init)?;
+    // Usually nobody is left, and the kernel says so by letting us remove it.
+    if init.is_some() || !cgroup.delete_if_unused() {
+        end(&cgroup, init)?;
+    }
     let warnings = state.map(|state| hooks::poststop(&state, &dir)).unwrap_or_default();
     cgroup.delete()?;
     remove(root, id)?;

@@ -5,14 +5,15 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use oci_spec::runtime::{Hook, Spec};
+use oci_spec::runtime::{Hook, Hooks, Spec};
+use serde::Deserialize;
 
 use super::bundle::Bundle;
 use super::state::{State, Status};
@@ -44,8 +45,8 @@ impl Point {
     }
 }
 
-fn of(config: &Spec, point: Point) -> &[Hook] {
-    let Some(hooks) = config.hooks() else { return &[] };
+fn of(hooks: Option<&Hooks>, point: Point) -> &[Hook] {
+    let Some(hooks) = hooks else { return &[] };
     // Deprecated, and what docker uses.
     #[allow(deprecated, reason = "prestart is deprecated in the specification, and docker uses nothing else")]
     let listed = match point {
@@ -60,12 +61,16 @@ fn of(config: &Spec, point: Point) -> &[Hook] {
 }
 
 pub fn any(config: &Spec, points: &[Point]) -> bool {
-    points.iter().any(|point| !of(config, *point).is_empty())
+    points.iter().any(|point| !of(config.hooks().as_ref(), *point).is_empty())
 }
 
 /// Runs the hooks of a point one after the other; the first that fails is the error.
 pub fn run(config: &Spec, point: Point, state: &State, status: Status) -> Result<()> {
-    for (index, hook) in of(config, point).iter().enumerate() {
+    run_all(config.hooks().as_ref(), point, state, status)
+}
+
+fn run_all(hooks: Option<&Hooks>, point: Point, state: &State, status: Status) -> Result<()> {
+    for (index, hook) in of(hooks, point).iter().enumerate() {
         run_one(hook, state, status).with_context(|| describe(point, index, hook))?;
     }
     Ok(())
@@ -77,16 +82,16 @@ fn describe(point: Point, index: usize, hook: &Hook) -> String {
 
 /// Runs the poststart hooks, for `start`. The first that fails is the error.
 pub fn poststart(state: &State, dir: &Path) -> Result<()> {
-    run(&snapshot(state, dir)?, Point::Poststart, state, Status::Running)
+    run_all(hooks_at_create(dir)?.as_ref(), Point::Poststart, state, Status::Running)
 }
 
 /// Runs every poststop hook, for `delete`; the failures are warnings.
 pub fn poststop(state: &State, dir: &Path) -> Vec<String> {
-    let config = match snapshot(state, dir) {
-        Ok(config) => config,
+    let hooks = match hooks_at_create(dir) {
+        Ok(hooks) => hooks,
         Err(error) => return vec![format!("{error:#}")],
     };
-    let hooks = of(&config, Point::Poststop).iter().enumerate();
+    let hooks = of(hooks.as_ref(), Point::Poststop).iter().enumerate();
     let failed = hooks.filter_map(|(index, hook)| {
         let done = run_one(hook, state, Status::Stopped).with_context(|| describe(Point::Poststop, index, hook));
         done.err().map(|error| format!("{error:#}"))
@@ -96,9 +101,25 @@ pub fn poststop(state: &State, dir: &Path) -> Vec<String> {
 
 /// The configuration as it was at `create`.
 pub(super) fn snapshot(state: &State, dir: &Path) -> Result<Spec> {
+    let (_, raw) = read_snapshot(dir)?;
+    Ok(Bundle::parse(&state.bundle, raw)?.config)
+}
+
+/// The hooks of that configuration. The rest, which was checked then, is skipped.
+fn hooks_at_create(dir: &Path) -> Result<Option<Hooks>> {
+    #[derive(Deserialize)]
+    struct Config {
+        hooks: Option<Hooks>,
+    }
+    let (path, raw) = read_snapshot(dir)?;
+    let config: Config = serde_json::from_slice(&raw).with_context(|| format!("parse {}", path.display()))?;
+    Ok(config.hooks)
+}
+
+fn read_snapshot(dir: &Path) -> Result<(PathBuf, Vec<u8>)> {
     let path = dir.join("config.json");
     let raw = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    Ok(Bundle::parse(&state.bundle, raw)?.config)
+    Ok((path, raw))
 }
 
 fn run_one(hook: &Hook, state: &State, status: Status) -> Result<()> {

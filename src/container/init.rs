@@ -78,7 +78,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     sources.enter()?;
     // Its file is ours only until the first change of user.
     warn(link, limits::set_oom_score(birth.process(), &proc, birth.options.rootless)?)?;
-    // In its cgroup and with its ids mapped from here on.
+    // With its ids mapped from here on.
     let Message::Mapped { pid } = link::request(link.as_fd(), &Message::MapIds, &Message::Mapped { pid: 0 })? else {
         bail!("request answers with the kind that was asked for");
     };
@@ -91,14 +91,19 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     let groups_denied = proc.read_own("setgroups").is_ok_and(|text| text.trim() == "deny");
     setsid().context("setsid")?;
     join_keyring(birth)?;
-    enter_late_namespaces(birth, &proc)?;
+    enter_time_namespace(birth, &proc)?;
     // While /proc is the host's: it shows the namespaces of whoever opens it, and nobody has put anything over it.
     set_sysctls(birth, &proc)?;
     set_names(birth.config())?;
     if birth.namespaces.is_new(Kind::Network) {
         net::bring_up_loopback().context("bring up the loopback device")?;
     }
-    let root = prepare_root(birth, sources)?;
+    let root = match birth.state.cgroup.is_none() {
+        // A cgroup mount is then one of its cgroup namespace.
+        true => enter_cgroup(birth, link).and_then(|()| prepare_root(birth, sources))?,
+        // The mounts are made while `create` moves us, which on v1 takes it as long.
+        false => prepare_root(birth, sources).and_then(|root| enter_cgroup(birth, link).map(|()| root))?,
+    };
     hooks_before_pivot(birth, link)?;
     root.enter()?;
     // For who may not look into us while we wait: root sees them in /proc.
@@ -145,11 +150,17 @@ fn join_keyring(birth: &Birth) -> Result<()> {
     keyring::join_session(&name).context("join a new session keyring (--no-new-keyring leaves the caller's)")
 }
 
-/// Those that must begin where we are by now: in our cgroup, with our clocks set off.
-fn enter_late_namespaces(birth: &Birth, proc: &Procfs) -> Result<()> {
+/// Waits until we are in our cgroup, where our cgroup namespace must begin.
+fn enter_cgroup(birth: &Birth, link: &OwnedFd) -> Result<()> {
+    link::expect(link.as_fd(), &Message::Admitted)?;
     if birth.namespaces.is_new(Kind::Cgroup) {
         unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare cgroup namespace")?;
     }
+    Ok(())
+}
+
+/// It begins with our clocks set off.
+fn enter_time_namespace(birth: &Birth, proc: &Procfs) -> Result<()> {
     if birth.namespaces.is_new(Kind::Time) {
         // After the change of user our own files in /proc belong to the host's root, unless we are dumpable.
         set_dumpable(true).context("become dumpable")?;

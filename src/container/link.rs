@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```text
 ///   create                      init
-///     |  <------- MapIds ---------|   needs uid_map, gid_map, and its cgroup
+///     |  <------- MapIds ---------|   needs uid_map and gid_map
 ///     |  -------- Mapped -------> |   with its pid as `create` sees it
+///     |  ------- Admitted ------> |   it is in its cgroup; made its mounts meanwhile
 ///     |  <------ RunHooks --------|   prestart and createRuntime, before pivot_root
 ///     |  ------- HooksRun ------> |
 ///     |  <------ Terminal --------|   with the master of its terminal, where it has one
@@ -33,6 +34,7 @@ pub enum Message {
     Mapped {
         pid: i32,
     },
+    Admitted,
     RunHooks,
     HooksRun,
     Terminal,
@@ -112,7 +114,16 @@ pub fn send(link: BorrowedFd<'_>, message: &Message, descriptor: Option<Borrowed
 
 /// Waits for one message; None when the other end is closed.
 pub fn receive(link: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>> {
-    let mut bytes = vec![0; LONGEST];
+    // Almost all are short. Room for the longest would be a page fault for every 4 KiB, in each process anew.
+    let peek = || rustix::net::recv(link, &mut [0_u8; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC);
+    let length = match rustix::io::retry_on_intr(peek) {
+        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+        length => length.context("receive")?.1,
+    };
+    if length > LONGEST {
+        bail!("a message of {length} bytes is longer than {LONGEST}");
+    }
+    let mut bytes = vec![0; length];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut bytes)];
@@ -136,9 +147,14 @@ pub fn receive(link: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)
 /// Asks for something and waits for the answer, which must be of the kind of `answer`.
 pub fn request(link: BorrowedFd<'_>, question: &Message, answer: &Message) -> Result<Message> {
     send(link, question, None)?;
+    expect(link, answer)
+}
+
+/// Waits for a message of the kind of `expected`.
+pub fn expect(link: BorrowedFd<'_>, expected: &Message) -> Result<Message> {
     match receive(link)? {
-        Some((message, _)) if std::mem::discriminant(&message) == std::mem::discriminant(answer) => Ok(message),
-        Some((message, _)) => bail!("expected {answer:?}, received {message:?}"),
+        Some((message, _)) if std::mem::discriminant(&message) == std::mem::discriminant(expected) => Ok(message),
+        Some((message, _)) => bail!("expected {expected:?}, received {message:?}"),
         None => bail!("the process that asked for this one is gone"),
     }
 }
@@ -152,8 +168,11 @@ mod tests {
         let (ours, theirs) = pair().unwrap();
         send(ours.as_fd(), &Message::Terminal, Some(ours.as_fd())).unwrap();
         send(ours.as_fd(), &Message::Cloned { pid: 7 }, None).unwrap();
+        let long = "x".repeat(LONGEST / 2);
+        send(ours.as_fd(), &Message::Warning(long.clone()), None).unwrap();
         assert!(matches!(receive(theirs.as_fd()).unwrap(), Some((Message::Terminal, Some(_)))));
         assert!(matches!(receive(theirs.as_fd()).unwrap(), Some((Message::Cloned { pid: 7 }, None))));
+        assert!(matches!(receive(theirs.as_fd()).unwrap(), Some((Message::Warning(text), None)) if text == long));
         drop(ours);
         assert!(receive(theirs.as_fd()).unwrap().is_none());
     }

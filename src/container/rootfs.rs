@@ -130,7 +130,8 @@ pub fn prepare(
     mount_change("/", Propagation::DOWNSTREAM | Propagation::REC)
         .map_err(io::Error::from)
         .context("cut the mounts off from the host's")?;
-    let root = attach_root(copies.root, copies.root_place).context("mount the root file system")?;
+    let root = attach_root(copies.root, copies.root_place)
+        .with_context(|| format!("mount the root file system {}", bundle.rootfs().display()))?;
 
     let late = mounts::make_all(&root.0, config, copies.binds, cgroup, options)?;
     devices::set_up(&root.0, config, options.user_namespace)?;

@@ -53,9 +53,10 @@ impl From<Failure> for StartError {
 /// ```
 pub fn start(state: &State, dir: &Path) -> std::result::Result<(), StartError> {
     let failed = |message: String| StartError { message, code: 126 };
-    let status = state.status(dir);
     let link = reach(dir, READY).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ECONNREFUSED) => failed(format!("cannot start a container in the {status} state")),
+        Some(libc::ENOENT | libc::ECONNREFUSED) => {
+            failed(format!("cannot start a container in the {} state", state.status(dir)))
+        }
         _ => failed(format!("connect {}: {error}", dir.join(READY).display())),
     })?;
     link::send(link.as_fd(), &Message::Start, None)

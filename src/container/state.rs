@@ -317,26 +317,44 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))
 }
 
+/// Writes identity, state and, where it is given, the copy of the configuration, in this order.
+pub(super) fn write_down(dir: &Path, identity: &Identity, state: &State, config: Option<&[u8]>) -> Result<()> {
+    let paths = [dir.join(Identity::FILE), dir.join(State::FILE), dir.join("config.json")];
+    let (identity, state) = (to_json(&paths[0], identity)?, to_json(&paths[1], state)?);
+    let contents = [Some(&identity[..]), Some(&state[..]), config];
+    let files = paths.iter().zip(contents).filter_map(|(path, content)| Some((path.as_path(), content?)));
+    write_files(dir, &files.collect::<Vec<_>>())
+}
+
+fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).with_context(|| format!("serialize {}", path.display()))
+}
+
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let bytes = serde_json::to_vec(value).with_context(|| format!("serialize {}", path.display()))?;
-    write_file(path, &bytes)
+    write_file(path, &to_json(path, value)?)
 }
 
 /// Replaces a file of the state directory as a whole (R5): old or new, never mixed. Mode 0600.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_files(path.parent().unwrap_or(Path::new("/")), &[(path, bytes)])
+}
+
+/// Replaces files of one directory, each as a whole and in this order.
+fn write_files(dir: &Path, files: &[(&Path, &[u8])]) -> Result<()> {
+    for (path, bytes) in files {
+        replace(path, bytes).with_context(|| format!("write {}", path.display()))?;
+    }
+    let sync = || sync_unless_in_memory(&File::open(dir)?);
+    sync().with_context(|| format!("sync {}", dir.display()))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        sync_unless_in_memory(&file)?;
-        fs::rename(&temporary, path)?;
-        if let Some(dir) = path.parent() {
-            sync_unless_in_memory(&File::open(dir)?)?;
-        }
-        Ok(())
-    };
-    write().with_context(|| format!("write {}", path.display()))
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    sync_unless_in_memory(&file)?;
+    fs::rename(&temporary, path)
 }
 
 fn sync_unless_in_memory(file: &File) -> std::io::Result<()> {

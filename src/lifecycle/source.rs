@@ -368,7 +368,8 @@ mod tests {
 
     #[test]
     fn problems_of_every_source_are_told_together() {
-        let dir = bundle(&[("own.yaml", "lifecycle: {preStop: {}}"), ("lifecycle.json", "{\"x\": 1}")]);
+        let dir =
+            bundle(&[("own.yaml", "lifecycle: {preStop: {}}"), ("lifecycle.json", "{\"x\": 1, \"preStop\": {}}")]);
         let own = dir.path().join("own.yaml");
         let annotations = map(&[("bookend/prestop", "a")]);
         let found = problems(resolve(&Sources { lifecycle: Some(&own), ..nothing(&annotations, dir.path()) }));
@@ -378,6 +379,7 @@ mod tests {
                 "lifecycle.preStop: Required value: must specify a handler type",
                 "bookend/prestop: Unknown annotation; did you mean \"bookend/pre-stop\"?",
                 "x: Unknown field; known are terminationGracePeriodSeconds, ports, lifecycle, extensions",
+                "preStop: Unknown field; put it under \"lifecycle\"",
             ]
         );
     }

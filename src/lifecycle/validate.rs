@@ -163,9 +163,13 @@ pub struct Port {
 pub fn shape(root: &Node, origin: &str, problems: &mut Problems) -> Wishes {
     const FIELDS: [&str; 4] = ["terminationGracePeriodSeconds", "ports", "lifecycle", "extensions"];
     let mut wishes = Wishes::default();
-    if !object(root, "", &FIELDS, problems, |name| {
-        ["spec", "kind", "metadata", "apiVersion"].contains(&name).then(|| "this is a Pod's: use --pod".to_owned())
-    }) {
+    let hint = |name: &str| match name {
+        "spec" | "kind" | "metadata" | "apiVersion" => Some("this is a Pod's: use --pod".to_owned()),
+        "postStart" | "preStop" | "stopSignal" => Some("put it under \"lifecycle\"".to_owned()),
+        "preStart" | "postStop" | "policy" => Some("put it under \"extensions\"".to_owned()),
+        _ => None,
+    };
+    if !object(root, "", &FIELDS, problems, hint) {
         return wishes;
     }
     wishes.grace = root.get("terminationGracePeriodSeconds").and_then(|node| grace(node, problems));

@@ -53,6 +53,16 @@ pub fn needs_a_user(test: &str) -> bool {
     skip(test, "needs an unprivileged user")
 }
 
+/// Whether a program is here that `scripts/test` installs. Where everything is promised, its absence is a failure.
+pub fn needs_tool(test: &str, program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|dir| dir.join(program).exists()) {
+        return true;
+    }
+    assert_ne!(std::env::var("BOOKEND_TEST_REQUIRE").as_deref(), Ok("root"), "this run promised {program}");
+    skip(test, &format!("needs {program}"))
+}
+
 fn skip(test: &str, why: &str) -> bool {
     println!("skipped: {test}: {why}");
     if let Some(path) = std::env::var_os("BOOKEND_TEST_SKIPS") {

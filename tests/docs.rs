@@ -1,0 +1,133 @@
+//! What README.md and hooks/README.md show is true: their commands are run here as they stand.
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use common::{Scratch, bookend, bundles, finish, repository};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap()
+}
+
+/// The text of the first code block of this language after a line that contains `after`.
+fn block<'a>(text: &'a str, after: &str, language: &str) -> &'a str {
+    let from = text.find(after).unwrap_or_else(|| panic!("{after:?} is gone"));
+    let open = format!("```{language}\n");
+    let begin =
+        from + text[from..].find(&open).unwrap_or_else(|| panic!("no {language} block after {after:?}")) + open.len();
+    let end = begin + text[begin..].find("```").unwrap();
+    &text[begin..end]
+}
+
+/// Runs a block of the README by sh, with the binary under test, a bundle of ours, and the repository as directory.
+fn run(script: &str) -> common::Output {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.path().join("run")).unwrap();
+    let bundle = scratch.path().join("bundle");
+    let copied = Command::new("cp").arg("-a").arg(bundles().join("busybox")).arg(&bundle).status().unwrap();
+    assert!(copied.success());
+    if !common::is_root() {
+        // What `scripts/mkbundle --rootless` makes.
+        let rootless = ["busybox", bundle.to_str().unwrap(), "--rootless", "--config-only"];
+        let made = Command::new(repository().join("scripts/mkbundle")).args(rootless).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    let script = script
+        .replace("$(scripts/build | tail -n 1)", bookend().to_str().unwrap())
+        .replace("scripts/mkbundle busybox /tmp/bundle", ":")
+        .replace("/tmp/bundle", bundle.to_str().unwrap())
+        .replace("sudo ", "")
+        .replace("tutorial", &format!("readme-{}", std::process::id()));
+    let mut command = Command::new("/bin/sh");
+    command.args(["-euxc", &format!("bookend={}; {script}", bookend().display())]).current_dir(repository());
+    command.env("XDG_RUNTIME_DIR", scratch.path().join("run")).env("TMPDIR", scratch.path());
+    finish(command, &scratch)
+}
+
+#[test]
+fn the_readme_shows_the_pod_of_the_tutorial() {
+    assert_eq!(
+        block(&read("README.md"), "This is the Pod", "yaml").trim_end(),
+        read("testdata/hooks-pod.yaml").trim_end()
+    );
+}
+
+#[test]
+fn the_example_of_the_readme_does_what_it_says() {
+    let output = run(block(&read("README.md"), "Make a bundle", "sh")).ok();
+    assert!(output.stderr.contains("Hello postStart!"), "{}", output.stderr);
+    assert!(output.stdout.contains("hooks-pod: passed"), "{}", output.stdout);
+}
+
+#[test]
+fn the_same_by_hand_does_what_it_says() {
+    let output = run(block(&read("README.md"), "The same by hand", "sh")).ok();
+    output
+        .says("Hello postStart!")
+        .says("\"phase\": \"Running\"")
+        .says("stopped after")
+        .says("exit code 0")
+        .says("preStop");
+}
+
+#[test]
+fn the_lifecycle_of_the_readme_is_valid() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("lifecycle.yaml");
+    fs::write(&file, block(&read("README.md"), "## Hooks", "yaml")).unwrap();
+    let mut command = Command::new(bookend());
+    command.args(["hooks", "--resolve"]).arg(&file);
+    finish(command, &scratch).ok().says("postStart").says("preStop").says("preStart").says("postStop");
+}
+
+#[test]
+fn every_ready_made_lifecycle_is_valid_and_has_its_line() {
+    let readme = read("hooks/README.md");
+    let mut found = 0;
+    for entry in fs::read_dir(repository().join("hooks")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name == "README.md" {
+            continue;
+        }
+        let scratch = Scratch::new();
+        let mut command = Command::new(bookend());
+        command.args(["hooks", "--resolve"]).arg(&path);
+        finish(command, &scratch).ok();
+        assert!(readme.contains(&format!("`{name}`")), "hooks/README.md has no line for {name}");
+        found += 1;
+    }
+    assert!(found >= 3);
+}
+
+#[test]
+fn every_file_that_the_map_names_is_there() {
+    let map = read("ARCHITECTURE.md");
+    let words = map.split(|c: char| !(c.is_alphanumeric() || "/._-".contains(c)));
+    let roots = [
+        "src/",
+        "cli/",
+        "lifecycle/",
+        "handler/",
+        "supervisor/",
+        "container/",
+        "cgroup/",
+        "linux/",
+        "tests/",
+        "scripts/",
+    ];
+    let paths = words.filter(|word| roots.iter().any(|root| word.starts_with(root)) && word.ends_with(".rs"));
+    let mut seen = 0;
+    for path in paths {
+        let full = if path.starts_with("src/") || path.starts_with("tests/") {
+            path.to_owned()
+        } else {
+            format!("src/{path}")
+        };
+        assert!(repository().join(&full).exists(), "ARCHITECTURE.md names {full}, which does not exist");
+        seen += 1;
+    }
+    assert!(seen >= 8, "the map names its files");
+}

@@ -1,0 +1,187 @@
+//! The hooks of the runtime specification, `hooks` of config.json: not to be mixed up with lifecycle hooks.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use common::Fixture;
+
+/// A script of the host that is a hook. `$1` is the kind of the hook, by its arguments.
+fn script(c: &Fixture, name: &str, text: &str) -> PathBuf {
+    let path = c.scratch.path().join(name);
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn with_hook(c: Fixture, kind: &str, hook: Value) -> Fixture {
+    c.with(|config| {
+        let list = &mut config["hooks"][kind];
+        if list.is_null() {
+            *list = json!([]);
+        }
+        list.as_array_mut().unwrap().push(hook);
+    })
+}
+
+const KINDS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+#[test]
+fn each_kind_runs_at_its_moment_with_the_state_on_standard_input() {
+    let c = Fixture::busybox().shell("echo entrypoint >> /order; exec sleep 1000").annotation("org.example/a", "b");
+    let dir = c.scratch.path().to_owned();
+    let order = c.rootfs().join("order");
+    // startContainer runs inside: where the host's paths are not.
+    let body = |order: &str, dir: &str| {
+        format!(
+            "echo $1 >> {order}; cat > {dir}/state-$1; echo \"$A:$HOME:$#\" > {dir}/env-$1; readlink /proc/self/ns/mnt > {dir}/mnt-$1"
+        )
+    };
+    let outside = script(&c, "hook", &body(order.to_str().unwrap(), dir.to_str().unwrap()));
+    let inside = c.rootfs().join("bin/inside-hook");
+    fs::write(&inside, format!("#!/bin/sh\n{}\n", body("/order", ""))).unwrap();
+    fs::set_permissions(&inside, fs::Permissions::from_mode(0o755)).unwrap();
+    let c = KINDS.iter().fold(c, |c, kind| {
+        let path = if *kind == "startContainer" { PathBuf::from("/bin/inside-hook") } else { outside.clone() };
+        with_hook(
+            c,
+            kind,
+            json!({"path": path, "args": ["hook", kind, "third"], "env": ["A=x y", "PATH=/bin:/usr/bin"]}),
+        )
+    });
+    let read =
+        |name: &str| fs::read_to_string(dir.join(name)).or_else(|_| fs::read_to_string(c.rootfs().join(name))).unwrap();
+    c.create().ok();
+    assert_eq!(c.read("/order"), "prestart\ncreateRuntime\ncreateContainer\n");
+    let pid = c.pid();
+    c.verb("start").ok();
+    c.wait_for("the entrypoint", |c| c.read("/order").lines().count() == 6);
+    let mut lines: Vec<String> = c.read("/order").lines().map(str::to_owned).collect();
+    assert_eq!(lines[3], "startContainer");
+    lines[4..].sort();
+    assert_eq!(lines[4..], ["entrypoint", "poststart"], "poststart and the ENTRYPOINT run side by side");
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    c.verb("delete").ok();
+    assert_eq!(c.read("/order").lines().last().unwrap(), "poststop");
+
+    let ours = fs::read_link("/proc/self/ns/mnt").unwrap();
+    for kind in KINDS {
+        let state: Value = serde_json::from_str(&read(&format!("state-{kind}"))).unwrap();
+        assert_eq!(state["id"], c.id.as_str(), "{kind}");
+        assert_eq!(state["bundle"], c.bundle().to_str().unwrap(), "{kind}");
+        assert_eq!(state["annotations"], json!({"org.example/a": "b"}), "{kind}");
+        let status = match kind {
+            "startContainer" => "created",
+            "poststart" => "running",
+            "poststop" => "stopped",
+            _ => "creating",
+        };
+        assert_eq!(state["status"], status, "{kind}");
+        if !["poststop", "startContainer", "createContainer"].contains(&kind) {
+            assert_eq!(state["pid"], pid, "{kind}");
+        }
+        assert_eq!(read(&format!("env-{kind}")), "x y::2\n", "{kind}: nothing of our environment");
+        let same = read(&format!("mnt-{kind}")).trim() == ours.to_str().unwrap();
+        assert_eq!(same, !["createContainer", "startContainer"].contains(&kind), "{kind}: whose mount namespace");
+    }
+}
+
+#[test]
+fn a_failing_hook_before_the_start_fails_create_by_name_and_leaves_nothing() {
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let c = Fixture::busybox();
+        let bad = script(&c, "bad", "echo the reason >&2; exit 3");
+        let c = with_hook(with_hook(c, kind, json!({"path": "/bin/true"})), kind, json!({"path": bad}));
+        c.create().fails(1).says(&format!("{kind} hook #1")).says("exit code 3").says("the reason");
+        c.assert_nothing_left();
+        c.run().fails(125).says(&format!("{kind} hook #1"));
+        c.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_failing_start_container_hook_fails_start() {
+    let c = with_hook(
+        Fixture::busybox().shell("echo ran > /ran"),
+        "startContainer",
+        json!({"path": "/bin/sh", "args": ["sh", "-c", "exit 4"]}),
+    );
+    c.create().ok();
+    c.verb("start").fails(1).says("startContainer hook #0").says("exit code 4");
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    assert_eq!(c.read("/ran"), "");
+    c.verb("delete").ok();
+    c.run().fails(125).says("startContainer hook #0");
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_failing_poststart_hook_fails_start_and_ends_the_container() {
+    let c = with_hook(Fixture::busybox(), "poststart", json!({"path": "/bin/false"}));
+    c.create().ok();
+    c.verb("start").fails(1).says("poststart hook #0 /bin/false: exit code 1");
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    c.verb("delete").ok();
+    c.run_detached().fails(125).says("poststart hook #0");
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_failing_poststop_hook_is_a_warning_and_the_others_still_run() {
+    let c = Fixture::busybox();
+    let mark = script(&c, "mark", "echo ran > \"$(dirname \"$0\")/marked\"");
+    let c = with_hook(with_hook(c, "poststop", json!({"path": "/bin/false"})), "poststop", json!({"path": mark}));
+    c.create().ok();
+    c.verb("delete").ok().says("warning").says("poststop hook #0 /bin/false: exit code 1");
+    assert_eq!(fs::read_to_string(c.scratch.path().join("marked")).unwrap(), "ran\n");
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_timeout_is_a_bound_for_the_hook_and_what_it_started() {
+    let c = Fixture::busybox();
+    let slow = script(&c, "slow", &format!("echo $$ > {}/pid; sleep 1001 & sleep 1001", c.scratch.path().display()));
+    let c = with_hook(c, "createRuntime", json!({"path": slow, "timeout": 1}));
+    let begun = std::time::Instant::now();
+    c.create().fails(1).says("createRuntime hook #0").says("timed out after 1s");
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+    c.assert_nothing_left();
+}
+
+#[test]
+fn hooks_that_cannot_be_run_are_told() {
+    let c = with_hook(Fixture::busybox(), "createRuntime", json!({"path": "/nonexistent/hook"}));
+    c.create().fails(1).says("createRuntime hook #0 /nonexistent/hook").says("No such file");
+    c.assert_nothing_left();
+    let c = with_hook(Fixture::busybox(), "createRuntime", json!({"path": "relative/hook"}));
+    c.create().fails(1).says("hooks.createRuntime[0].path").says("not an absolute path");
+    c.assert_nothing_left();
+    let c = with_hook(Fixture::busybox(), "poststart", json!({"path": "/bin/true", "timeout": 0}));
+    c.create().fails(1).says("hooks.poststart[0].timeout");
+    c.assert_nothing_left();
+}
+
+#[test]
+fn kinds_that_the_specification_does_not_know_are_ignored_with_a_warning() {
+    let c = with_hook(Fixture::busybox().shell("exit 3"), "poststrat", json!({"path": "/bin/false"}));
+    c.run().fails(3).says("hooks.poststrat").says("poststart");
+}
+
+#[test]
+fn oci_hooks_and_lifecycle_hooks_go_together() {
+    let c = Fixture::busybox().hook("postStart", "echo postStart >> /order").shell("exec sleep 1000");
+    let order = c.rootfs().join("order");
+    let path = script(&c, "hook", &format!("echo $1 >> {}", order.display()));
+    let c = ["createRuntime", "poststart"]
+        .iter()
+        .fold(c, |c, kind| with_hook(c, kind, json!({"path": path, "args": ["hook", kind]})));
+    c.create().ok();
+    c.verb("start").ok();
+    assert_eq!(c.read("/order"), "createRuntime\npostStart\npoststart\n");
+    c.call(&["delete", "-f", &c.id]).ok();
+}

@@ -1,0 +1,332 @@
+//! Terminals: with a console socket, and attached to the caller's own (issue "First light", item 4).
+
+mod common;
+
+use std::fs;
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use serde_json::json;
+
+use common::{Fixture, Output, bookend};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Whoever holds the master of a container's terminal, as conmon and the shim do.
+struct Console {
+    path: PathBuf,
+    master: mpsc::Receiver<OwnedFd>,
+}
+
+impl Console {
+    fn listen(c: &Fixture) -> Console {
+        let path = c.scratch.path().join("console.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (sender, master) = mpsc::channel();
+        thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut bytes = [0; 4096];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut control = RecvAncillaryBuffer::new(&mut space);
+                let flags = RecvFlags::CMSG_CLOEXEC;
+                let connection = connection.unwrap();
+                rustix::net::recvmsg(connection.as_fd(), &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+                    .unwrap();
+                let descriptor = control.drain().find_map(|message| match message {
+                    RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+                    _ => None,
+                });
+                let Some(descriptor) = descriptor else { continue };
+                if sender.send(descriptor).is_err() {
+                    return;
+                }
+            }
+        });
+        Console { path, master }
+    }
+
+    fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    fn terminal(&self) -> Terminal {
+        Terminal::new(self.master.recv_timeout(LIMIT).unwrap())
+    }
+}
+
+/// The master of a terminal, and all that was written to its other side so far.
+struct Terminal {
+    master: fs::File,
+    said: mpsc::Receiver<Vec<u8>>,
+    text: String,
+}
+
+impl Terminal {
+    fn new(master: OwnedFd) -> Terminal {
+        let master = fs::File::from(master);
+        let mut reader = master.try_clone().unwrap();
+        let (sender, said) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // EIO: nobody has the other side open any more.
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                if sender.send(bytes[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Terminal { master, said, text: String::new() }
+    }
+
+    fn type_in(&self, text: &str) {
+        (&self.master).write_all(text.as_bytes()).unwrap();
+    }
+
+    fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.master, size).unwrap();
+    }
+
+    /// Waits until a text has been shown since the last one that was waited for.
+    #[track_caller]
+    fn expect(&mut self, wanted: &str) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(at) = self.text.find(wanted) {
+                self.text.drain(..at + wanted.len());
+                return;
+            }
+            match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(error) => panic!("{error}; expected {wanted:?} in {:?}", self.text),
+            }
+        }
+    }
+}
+
+fn with_terminal(c: Fixture) -> Fixture {
+    c.with(|config| config["process"]["terminal"] = json!(true))
+}
+
+// ── with a console socket ──
+
+#[test]
+fn the_master_is_sent_to_the_console_socket() {
+    let c = with_terminal(Fixture::busybox())
+        .shell("tty; ls -l /dev/console | cut -c1; stat -Lc %t:%T /dev/console /proc/self/fd/0; stty size; read line; echo \"got $line\"; read rest")
+        .with(|config| config["process"]["consoleSize"] = json!({"height": 30, "width": 90}));
+    let console = Console::listen(&c);
+    let c = c.flag("--console-socket").flag(console.path());
+    c.create().ok();
+    let mut terminal = console.terminal();
+    c.verb("start").ok();
+    terminal.expect("/dev/pts/0\r\n");
+    terminal.expect("c\r\n");
+    terminal.expect("88:0\r\n");
+    terminal.expect("88:0\r\n");
+    terminal.expect("30 90\r\n");
+    terminal.type_in("hello\n");
+    terminal.expect("got hello\r\n");
+    // End of file, as typed.
+    terminal.type_in("\u{4}");
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    c.verb("delete").ok();
+}
+
+#[test]
+fn run_detached_and_exec_use_a_console_socket() {
+    let c = with_terminal(Fixture::busybox()).shell("echo from init; read line");
+    let console = Console::listen(&c);
+    let c = c.flag("--console-socket").flag(console.path());
+    c.run_detached().ok();
+    let mut terminal = console.terminal();
+    terminal.expect("from init\r\n");
+    let pid_file = c.scratch.path().join("exec.pid");
+    let exec =
+        ["exec", "--tty", "--detach", "--console-socket", console.path(), "--pid-file", pid_file.to_str().unwrap()];
+    c.call(&[&exec[..], &[&c.id, "/bin/sh", "-c", "tty; read line; echo \"exec got $line\""]].concat()).ok();
+    let mut of_exec = console.terminal();
+    of_exec.expect("/dev/pts/1\r\n");
+    of_exec.type_in("hi\n");
+    of_exec.expect("exec got hi\r\n");
+    assert!(fs::read_to_string(&pid_file).unwrap().parse::<i32>().unwrap() > 0);
+}
+
+#[test]
+fn a_terminal_in_the_background_needs_a_console_socket() {
+    let c = with_terminal(Fixture::busybox());
+    c.create().fails(1).says("--console-socket");
+    c.assert_nothing_left();
+    c.run_detached().fails(125).says("--console-socket");
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_console_socket_without_a_terminal_is_refused() {
+    let c = Fixture::busybox();
+    let console = Console::listen(&c);
+    let c = c.flag("--console-socket").flag(console.path());
+    c.create().fails(1).says("process.terminal");
+    c.assert_nothing_left();
+}
+
+/// threats.md R14.
+#[test]
+fn r_14_a_console_socket_that_is_missing_closed_or_no_socket_fails_create() {
+    let c = with_terminal(Fixture::busybox());
+    let at = |name: &str| c.scratch.path().join(name).to_str().unwrap().to_owned();
+    drop(UnixListener::bind(at("closed")).unwrap());
+    fs::write(at("file"), "").unwrap();
+    for (name, words) in [("missing", "No such file"), ("closed", "Connection refused"), ("file", "Connection refused")]
+    {
+        let path = at(name);
+        c.make(&["create", "--console-socket", &path]).fails(1).says(&path).says(words);
+        c.assert_nothing_left();
+    }
+}
+
+#[test]
+fn r_14_a_terminal_that_nobody_reads_holds_neither_kill_nor_delete_up() {
+    let c = with_terminal(Fixture::busybox()).shell("yes");
+    let console = Console::listen(&c);
+    let c = c.flag("--console-socket").flag(console.path());
+    c.run_detached().ok();
+    let master = console.master.recv_timeout(LIMIT).unwrap();
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    c.verb("delete").ok();
+    drop(master);
+}
+
+// ── attached ──
+
+/// bookend with a terminal of ours as its controlling one.
+struct Attached {
+    terminal: Terminal,
+    peer: OwnedFd,
+    child: Child,
+}
+
+fn attach(c: &Fixture, args: &[&str]) -> Attached {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let terminal = Terminal::new(pty.master);
+    terminal.resize(25, 81);
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait"]).arg(bookend()).arg("--root").arg(c.root()).args(args);
+    command.env("XDG_RUNTIME_DIR", c.scratch.path().join("run"));
+    let side = || pty.slave.try_clone().unwrap();
+    command.stdin(side()).stdout(side()).stderr(side());
+    let child = command.spawn().unwrap();
+    drop(command);
+    Attached { terminal, peer: pty.slave, child }
+}
+
+fn attach_run(c: &Fixture) -> Attached {
+    c.write();
+    let bundle = c.bundle();
+    attach(c, &["run", "--bundle", bundle.to_str().unwrap(), &c.id])
+}
+
+impl Attached {
+    fn is_raw(&self) -> bool {
+        !tcgetattr(&self.peer).unwrap().local_modes.contains(LocalModes::ICANON)
+    }
+
+    #[track_caller]
+    fn wait(mut self) -> i32 {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(!self.is_raw(), "the caller's terminal is as it was");
+                return status.code().unwrap();
+            }
+            assert!(Instant::now() < deadline, "bookend does not end; shown: {:?}", self.terminal.text);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_is_typed_arrives_and_what_is_said_is_shown() {
+    let c = with_terminal(Fixture::busybox()).shell("tty; stty size; read line; echo \"got $line\"; exit 6");
+    let mut attached = attach_run(&c);
+    attached.terminal.expect("/dev/pts/0\r\n");
+    attached.terminal.expect("25 81\r\n");
+    assert!(attached.is_raw());
+    attached.terminal.type_in("hello\r");
+    attached.terminal.expect("got hello\r\n");
+    assert_eq!(attached.wait(), 6);
+    c.assert_nothing_left();
+}
+
+#[test]
+fn control_c_interrupts_the_process_in_the_container() {
+    let c = with_terminal(Fixture::busybox())
+        .shell("trap 'echo interrupted; exit 8' INT; echo ready; while :; do sleep 0.05; done");
+    let mut attached = attach_run(&c);
+    attached.terminal.expect("ready");
+    attached.terminal.type_in("\u{3}");
+    attached.terminal.expect("interrupted");
+    assert_eq!(attached.wait(), 8);
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_new_size_reaches_the_container() {
+    let c = with_terminal(Fixture::busybox())
+        .shell("trap 'stty size' WINCH; echo ready; until [ -e /end ]; do sleep 0.05; done");
+    let mut attached = attach_run(&c);
+    attached.terminal.expect("ready");
+    attached.terminal.resize(40, 120);
+    attached.terminal.expect("40 120\r\n");
+    fs::write(c.rootfs().join("end"), "").unwrap();
+    assert_eq!(attached.wait(), 0);
+}
+
+#[test]
+fn exec_with_a_terminal_is_attached() {
+    let c = Fixture::busybox().started();
+    let mut attached =
+        attach(&c, &["exec", "-t", &c.id, "/bin/sh", "-c", "tty; read line; echo \"got $line\"; exit 3"]);
+    attached.terminal.expect("/dev/pts/0\r\n");
+    assert!(attached.is_raw());
+    attached.terminal.type_in("hi\r");
+    attached.terminal.expect("got hi\r\n");
+    assert_eq!(attached.wait(), 3);
+}
+
+#[test]
+fn with_hooks_the_terminal_is_attached_all_the_same() {
+    let c = with_terminal(Fixture::busybox())
+        .hook("postStart", "echo > /post")
+        .shell("read line; echo \"got $line\"; exit 6");
+    let mut attached = attach_run(&c);
+    c.wait_for("postStart", |c| c.read("/post") == "\n");
+    attached.terminal.type_in("hello\r");
+    attached.terminal.expect("got hello\r\n");
+    assert_eq!(attached.wait(), 6);
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_terminal_without_one_of_the_callers_still_shows_what_is_said() {
+    let c = with_terminal(Fixture::busybox()).shell("tty; echo done");
+    let output: Output = c.run().ok();
+    assert!(output.stdout.contains("/dev/pts/0") && output.stdout.contains("done"), "{}", output.stdout);
+}
