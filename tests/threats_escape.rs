@@ -300,7 +300,8 @@ fn s11_a_user_is_the_one_that_was_named_or_an_error() {
     {
         assert_eq!(ids(user).ok().stdout.trim(), expected, "{user:?}");
     }
-    assert!(ids("1").ok().stdout.starts_with("1:"));
+    // The group stays the configured one.
+    assert_eq!(ids("1").ok().stdout.trim(), "1:1000");
     for user in
         ["", "1:", ":1", "-1", "4294967295", "4294967296", "0x1", " 1", "1 ", "app", "1:app", "1:1:1", "+1", "1\n"]
     {
