@@ -70,13 +70,18 @@ fn status_of_zombie(proc_dir: BorrowedFd<'_>) -> Option<i32> {
 /// Whether the process of `/proc/PID`, opened while it lived, has begun to exit: also before its pidfd is readable. PID 1 of a
 /// namespace first waits there for the end of all other processes in it (pid_namespaces(7)).
 pub fn is_ending(proc_dir: BorrowedFd<'_>) -> bool {
-    const PF_EXITING: u64 = 0x4; // include/linux/sched.h
     let Ok(file) = openat(proc_dir, "stat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else { return true };
     let mut stat = String::new();
     match std::fs::File::from(file).read_to_string(&mut stat) {
-        Ok(_) => pidfd::field(&stat, 9).is_ok_and(|flags| flags & PF_EXITING != 0),
+        Ok(_) => says_ending(&stat),
         Err(_) => true, // reaped
     }
+}
+
+/// The same of a `stat` line (proc_pid_stat(5)).
+pub(super) fn says_ending(stat: &str) -> bool {
+    const PF_EXITING: u64 = 0x4; // include/linux/sched.h
+    pidfd::field(stat, 9).is_ok_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// `struct pidfd_info`, first published size (Linux 6.13), from include/uapi/linux/pidfd.h.
