@@ -37,13 +37,18 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
         options.console = Console::Socket(socket.clone());
     }
     let child = spawn(&container.state, &container.dir, &options)
-        .map_err(|error| with_code(u8::try_from(error.code).unwrap_or(125).min(127), anyhow!(error).context(what())))?;
+        .map_err(|error| with_code(exit_code(error.code), anyhow!(error).context(what())))?;
     let log = Log::new(global);
     child.warnings.iter().for_each(|warning| log.warn(warning));
     if let Some(path) = &args.pid_file {
         write_file(path, child.pid.to_string().as_bytes())?;
     }
     if args.detach { Ok(0) } else { attend(child) }
+}
+
+/// Of a program that was not found or cannot be executed; all else is an error of ours (interface.md 2.4).
+fn exit_code(code: i32) -> u8 {
+    u8::try_from(code).ok().filter(|code| [126, 127].contains(code)).unwrap_or(125)
 }
 
 fn refuse_unbuilt(args: &Exec) -> Result<()> {
@@ -77,6 +82,9 @@ fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<Process>
     process.set_terminal(Some(args.tty));
     if let Some(cwd) = &args.cwd {
         process.set_cwd(cwd.clone());
+    }
+    if let Some(variable) = args.env.iter().find(|variable| !variable.contains('=') || variable.starts_with('=')) {
+        return Err(with_code(2, anyhow!("--env {variable:?}: write NAME=VALUE")));
     }
     if !args.env.is_empty() {
         let mut env = process.env().clone().unwrap_or_default();
