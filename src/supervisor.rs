@@ -237,7 +237,7 @@ impl Supervisor {
     fn millis_left(&self) -> Option<u16> {
         let attempts = self.attempts.iter().filter_map(Attempt::deadline);
         let held = self.held.iter().map(|held| held.until);
-        let Some(nearest) = attempts.chain(held).chain(self.life.deadline()).min() else { return None };
+        let nearest = attempts.chain(held).chain(self.life.deadline()).min()?;
         // Rounded up: waking a moment too early would only mean to wait again.
         let left = nearest - clock::now();
         let millis = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
