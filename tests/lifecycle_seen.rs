@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use common::{Fixture, is_root};
+use common::Fixture;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -389,5 +389,4 @@ fn r16_two_starts_at_once_execute_the_program_once() {
     assert_eq!(succeeded, 1);
     c.wait_for("both lines", |c| c.read("/log").lines().count() >= 2);
     assert_eq!(c.read("/log").matches("run").count(), 1);
-    let _ = is_root();
 }
