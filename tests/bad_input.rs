@@ -27,6 +27,9 @@ fn refused(c: &Fixture, words: &[&str]) {
 fn config_refused(pointer: &str, value: Value, words: &[&str]) {
     let c = Fixture::busybox().with(|config| {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
+        if config["linux"]["resources"].is_null() {
+            config["linux"]["resources"] = json!({}); // the rootless template has none
+        }
         config.pointer_mut(parent).unwrap()[key] = value;
     });
     refused(&c, words);

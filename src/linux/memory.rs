@@ -28,11 +28,8 @@ unsafe extern "C" fn forget_program(object: *mut dl_phdr_info, _: size_t, _: *mu
         let end = (base + part.p_vaddr + part.p_memsz) / page * page;
         if start < end {
             // SAFETY: these pages are a private mapping of a file and were never written, so that what is read after this is what
-            // was there before (madvise(2)). And the next page that is needed shall not come back as 2 MiB at once.
-            unsafe {
-                libc::madvise(start as *mut c_void, (end - start) as usize, libc::MADV_NOHUGEPAGE);
-                libc::madvise(start as *mut c_void, (end - start) as usize, libc::MADV_DONTNEED);
-            }
+            // was there before (madvise(2), MADV_DONTNEED).
+            unsafe { libc::madvise(start as *mut c_void, (end - start) as usize, libc::MADV_DONTNEED) };
         }
     }
     0
