@@ -40,10 +40,11 @@ fn ticks(process: &Path) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-fn resident_kib(process: &Path, what: &str) -> u64 {
-    let status = fs::read_to_string(process.join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
-    line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().unwrap()
+/// Memory of its own that a process has.
+fn resident_kib(process: &Path) -> Option<u64> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
 }
 
 // ── logs ──
@@ -334,20 +335,15 @@ mod alone {
             .hook("preStop", "yes 'a line of a chatty hook' | head -c 8000000");
         let c = c.started();
         let process = supervisor(&c);
-        let before = resident_kib(&process, "RssAnon");
+        let before = resident_kib(&process).unwrap();
         c.verb("kill").ok();
         let mut most = 0;
         c.wait_for("the end of preStop", |c| {
-            most = most.max(
-                fs::exists(process.join("status")).unwrap_or(false).then(|| resident_or(&process, before)).unwrap_or(0),
-            );
+            // None once it has ended.
+            most = most.max(resident_kib(&process).unwrap_or(0));
             c.phase() == "Stopped"
         });
         assert!(most < before + 2048, "{before} KiB before, {most} at most");
-    }
-
-    fn resident_or(process: &Path, otherwise: u64) -> u64 {
-        std::panic::catch_unwind(|| resident_kib(process, "RssAnon")).unwrap_or(otherwise)
     }
 }
 
