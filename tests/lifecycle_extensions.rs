@@ -70,7 +70,7 @@ fn o_03_post_stop_is_in_the_containers_namespaces_but_a_new_pid_namespace_with_a
     let show = "hostname > /host; ls /proc/net/dev > /dev/null && grep -c : /proc/net/dev > /net; echo $$ > /pid; \
                 ps | grep -c entrypoint > /ps; cat /proc/1/comm > /comm; cat /proc/keys > /keys 2> /dev/null; \
                 echo x 2> /dev/null > /proc/sys/kernel/core_pattern && echo written > /written; true";
-    let c = Fixture::busybox().hook("postStop", show).started();
+    let c = Fixture::busybox().own_network().hook("postStop", show).started();
     c.stop().ok();
     c.verb("wait").ok();
     assert_eq!(c.state()["hooks"]["postStop"][0]["state"], "Succeeded", "{:#}", c.state());

@@ -361,11 +361,11 @@ fn x_s04_a_sleep_ends_with_the_entrypoint() {
 fn x_t01_a_tcp_hook_succeeds_when_something_listens_in_the_container() {
     let listen =
         "nc -ll -p 8080 -e /bin/true > /dev/null 2>&1 & touch /up; trap 'exit 0' TERM; while :; do sleep 0.05; done";
-    let c = Fixture::busybox().shell(listen).handler("postStart", json!({"tcpSocket": {"port": 8080}}));
+    let c = Fixture::busybox().own_network().shell(listen).handler("postStart", json!({"tcpSocket": {"port": 8080}}));
     let c = c.policy("postStart", "retries", json!(50)).policy("postStart", "retryDelaySeconds", json!(0.1));
     let output = c.run_detached().ok();
     assert!(output.stderr.contains("tcpSocket hooks are accepted by the Kubernetes API but always fail"), "{output:?}");
     assert_eq!(c.event("LifecycleLoopback")["type"], "Warning");
-    let c = Fixture::busybox().handler("postStart", json!({"tcpSocket": {"port": 8080}}));
+    let c = Fixture::busybox().own_network().handler("postStart", json!({"tcpSocket": {"port": 8080}}));
     c.run_detached().fails(125).says("PostStartHook failed: connection failed");
 }

@@ -57,11 +57,10 @@ fn status_of_zombie(proc_dir: BorrowedFd<'_>) -> Option<i32> {
     let mut stat = String::new();
     std::fs::File::from(file).read_to_string(&mut stat).ok()?;
     let state = stat.rfind(')').and_then(|end| stat[end + 1..].split_ascii_whitespace().next())?;
-    // Without the right to trace it the kernel shows 0; such a process we cannot know by this way, and the field that
-    // tells is the same 0, so ask only where we own the process or are root.
-    let ours = nix::unistd::geteuid().is_root()
-        || nix::sys::stat::fstat(proc_dir).is_ok_and(|meta| meta.st_uid == nix::unistd::geteuid().as_raw());
-    if state != "Z" || !ours {
+    // Without the right to trace it the kernel shows 0 instead, also for our own process while it is non-dumpable. The links
+    // in `ns` ask for the same right (proc(5)), and that of the user namespace outlives the rest of a zombie.
+    let shown = nix::fcntl::readlinkat(proc_dir, "ns/user").is_ok();
+    if state != "Z" || !shown {
         return None;
     }
     pidfd::field(&stat, 52).ok()?.try_into().ok()
