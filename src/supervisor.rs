@@ -218,12 +218,12 @@ impl Supervisor {
             fds.extend(attempt.descriptors().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
         fds.extend(self.relay.iter().flat_map(Relay::descriptors));
-        let soon = self.timeout().as_millis().map_or(QUIET, |left| QUIET.min(left.try_into().unwrap_or(QUIET)));
+        let soon = self.millis_left().map_or(QUIET, |left| left.min(QUIET));
         let mut came = poll(&mut fds, soon);
-        if came == Ok(0) {
+        if came == Ok(0) && soon == QUIET {
             // Now it will be long: what the last turn needed is kept for nobody.
             memory::give_back();
-            came = poll(&mut fds, self.timeout());
+            came = poll(&mut fds, self.millis_left().map_or(PollTimeout::NONE, PollTimeout::from));
         }
         match came {
             Ok(_) | Err(nix::Error::EINTR) => {}
@@ -234,14 +234,14 @@ impl Supervisor {
     }
 
     /// Until the nearest deadline; there is no other timer.
-    fn timeout(&self) -> PollTimeout {
+    fn millis_left(&self) -> Option<u16> {
         let attempts = self.attempts.iter().filter_map(Attempt::deadline);
         let held = self.held.iter().map(|held| held.until);
-        let Some(nearest) = attempts.chain(held).chain(self.life.deadline()).min() else { return PollTimeout::NONE };
+        let nearest = attempts.chain(held).chain(self.life.deadline()).min()?;
         // Rounded up: waking a moment too early would only mean to wait again.
         let left = nearest - clock::now();
         let millis = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
-        PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+        Some(u16::try_from(millis).unwrap_or(u16::MAX))
     }
 
     fn tick(&mut self) {

@@ -9,15 +9,7 @@ use serde_json::{Value, json};
 
 /// A container with a network of its own in which busybox's httpd listens on an address and port, or on a port of all addresses.
 fn server(address: &str) -> Fixture {
-    with_network(Fixture::busybox()).entrypoint(["/bin/busybox", "httpd", "-f", "-v", "-p", address, "-h", "/tmp"])
-}
-
-fn with_network(c: Fixture) -> Fixture {
-    c.with(|config| {
-        let list = config["linux"]["namespaces"].as_array_mut().unwrap();
-        list.retain(|namespace| namespace["type"] != "network");
-        list.push(json!({ "type": "network" }));
-    })
+    Fixture::busybox().own_network().entrypoint(["/bin/busybox", "httpd", "-f", "-v", "-p", address, "-h", "/tmp"])
 }
 
 /// postStart by httpGet, asked again until the server listens.
@@ -128,7 +120,7 @@ fn x_h04_a_host_is_used_as_it_stands_by_name_or_ipv6_address() {
 
 #[test]
 fn x_h05_loopback_is_up_in_a_new_network_namespace() {
-    let c = with_network(Fixture::busybox()).shell("ip link show lo; ping -c 1 -W 5 127.0.0.1 > /dev/null && echo up");
+    let c = Fixture::busybox().own_network().shell("ip link show lo; ping -c 1 -W 5 127.0.0.1 > /dev/null && echo up");
     c.run().says("LOOPBACK,UP");
 }
 
@@ -171,7 +163,7 @@ fn x_h15_to_h17_any_response_succeeds_unless_the_policy_is_stricter() {
 
 #[test]
 fn x_h21_a_refused_connection_is_told_with_a_hint() {
-    let c = with_network(Fixture::busybox()).handler("postStart", json!({"httpGet": {"path": "/warm", "port": 8081}}));
+    let c = Fixture::busybox().own_network().handler("postStart", json!({"httpGet": {"path": "/warm", "port": 8081}}));
     c.run_detached().fails(125);
     let c = c.policy("postStart", "onFailure", json!("ignore")).started();
     let error = c.state()["hooks"]["postStart"]["error"].as_str().unwrap().to_owned();
@@ -183,7 +175,8 @@ fn x_h21_a_refused_connection_is_told_with_a_hint() {
 
 #[test]
 fn x_h22_a_server_that_never_answers_takes_pre_stop_to_the_end_of_its_budget() {
-    let c = with_network(Fixture::busybox())
+    let c = Fixture::busybox()
+        .own_network()
         .shell("trap 'exit 0' TERM; sleep 3600 | nc -l -p 8080 > /tmp/request & while :; do sleep 0.1; done")
         .handler("preStop", json!({"httpGet": {"path": "/drain", "port": 8080}}))
         .grace(2)
@@ -205,7 +198,8 @@ fn x_t01_a_tcp_socket_hook_succeeds_when_the_connection_is_made() {
     assert_eq!(c.state()["hooks"]["postStart"]["handler"], "tcpSocket");
     end(&c);
 
-    let c = with_network(Fixture::busybox())
+    let c = Fixture::busybox()
+        .own_network()
         .handler("postStart", json!({"tcpSocket": {"port": 8081}}))
         .policy("postStart", "onFailure", json!("ignore"))
         .started();

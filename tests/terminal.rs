@@ -17,7 +17,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::json;
 
-use common::{Fixture, Output, bookend};
+use common::{Fixture, Output, bookend, needs_root};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -264,6 +264,10 @@ impl Drop for Attached {
 
 #[test]
 fn what_is_typed_arrives_and_what_is_said_is_shown() {
+    // Where devpts has ptmxmode=000 no other user can open a terminal.
+    if !needs_root("what_is_typed_arrives_and_what_is_said_is_shown") {
+        return;
+    }
     let c = with_terminal(Fixture::busybox()).shell("tty; stty size; read line; echo \"got $line\"; exit 6");
     let mut attached = attach_run(&c);
     attached.terminal.expect("/dev/pts/0\r\n");
@@ -277,6 +281,10 @@ fn what_is_typed_arrives_and_what_is_said_is_shown() {
 
 #[test]
 fn control_c_interrupts_the_process_in_the_container() {
+    // Where devpts has ptmxmode=000 no other user can open a terminal.
+    if !needs_root("control_c_interrupts_the_process_in_the_container") {
+        return;
+    }
     let c = with_terminal(Fixture::busybox())
         .shell("trap 'echo interrupted; exit 8' INT; echo ready; while :; do sleep 0.05; done");
     let mut attached = attach_run(&c);
@@ -289,6 +297,10 @@ fn control_c_interrupts_the_process_in_the_container() {
 
 #[test]
 fn a_new_size_reaches_the_container() {
+    // Where devpts has ptmxmode=000 no other user can open a terminal.
+    if !needs_root("a_new_size_reaches_the_container") {
+        return;
+    }
     let c = with_terminal(Fixture::busybox())
         .shell("trap 'stty size' WINCH; echo ready; until [ -e /end ]; do sleep 0.05; done");
     let mut attached = attach_run(&c);
@@ -301,6 +313,10 @@ fn a_new_size_reaches_the_container() {
 
 #[test]
 fn exec_with_a_terminal_is_attached() {
+    // Where devpts has ptmxmode=000 no other user can open a terminal.
+    if !needs_root("exec_with_a_terminal_is_attached") {
+        return;
+    }
     let c = Fixture::busybox().started();
     let mut attached =
         attach(&c, &["exec", "-t", &c.id, "/bin/sh", "-c", "tty; read line; echo \"got $line\"; exit 3"]);
@@ -313,6 +329,10 @@ fn exec_with_a_terminal_is_attached() {
 
 #[test]
 fn with_hooks_the_terminal_is_attached_all_the_same() {
+    // Where devpts has ptmxmode=000 no other user can open a terminal.
+    if !needs_root("with_hooks_the_terminal_is_attached_all_the_same") {
+        return;
+    }
     let c = with_terminal(Fixture::busybox())
         .hook("postStart", "echo > /post")
         .shell("read line; echo \"got $line\"; exit 6");

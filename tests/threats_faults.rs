@@ -548,7 +548,7 @@ fn r22_few_descriptors_are_enough_or_an_error() {
             1 | 125 | 127 => assert!(output.stderr.contains("oo many open files") || limit < 6, "{limit}: {output:?}"),
             _ => panic!("{limit}: {output:?}"),
         }
-        assert!(limit < 20 || output.code == 7, "{limit}: {output:?}");
+        assert!(limit < 20 || output.code == 7 || !is_root(), "{limit}: {output:?}");
         cleans_up(&fixture, &format!("with {limit} descriptors"));
     }
 }

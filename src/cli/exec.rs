@@ -13,6 +13,7 @@ use super::with_code;
 use crate::container::bundle::Bundle;
 use crate::container::exec::{Child, Console, ExecOptions, spawn};
 use crate::container::state::{State, Status, write_file};
+use crate::container::user;
 use crate::linux::reap;
 use crate::supervisor::boot::take_signals;
 use crate::supervisor::relay::Relay;
@@ -36,13 +37,18 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
         options.console = Console::Socket(socket.clone());
     }
     let child = spawn(&container.state, &container.dir, &options)
-        .map_err(|error| with_code(u8::try_from(error.code).unwrap_or(125).min(127), anyhow!(error).context(what())))?;
+        .map_err(|error| with_code(exit_code(error.code), anyhow!(error).context(what())))?;
     let log = Log::new(global);
     child.warnings.iter().for_each(|warning| log.warn(warning));
     if let Some(path) = &args.pid_file {
         write_file(path, child.pid.to_string().as_bytes())?;
     }
     if args.detach { Ok(0) } else { attend(child) }
+}
+
+/// Of a program that was not found or cannot be executed; all else is an error of ours (interface.md 2.4).
+fn exit_code(code: i32) -> u8 {
+    u8::try_from(code).ok().filter(|code| [126, 127].contains(code)).unwrap_or(125)
 }
 
 fn refuse_unbuilt(args: &Exec) -> Result<()> {
@@ -77,13 +83,18 @@ fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<Process>
     if let Some(cwd) = &args.cwd {
         process.set_cwd(cwd.clone());
     }
+    if let Some(variable) = args.env.iter().find(|variable| !variable.contains('=') || variable.starts_with('=')) {
+        return Err(with_code(2, anyhow!("--env {variable:?}: write NAME=VALUE")));
+    }
     if !args.env.is_empty() {
         let mut env = process.env().clone().unwrap_or_default();
         env.extend(args.env.iter().cloned());
         process.set_env(Some(env));
     }
     if let Some(user) = &args.user {
-        let (uid, gid) = parse_user(user).map_err(|error| with_code(2, error))?;
+        let (uid, gid) = user::parse(user).map_err(|error| with_code(2, error.context("--user")))?;
+        // As runc: a group that is not named stays the container's, and is not root's by accident (S11).
+        let gid = gid.unwrap_or(process.user().gid());
         let groups = process.user().additional_gids().clone().unwrap_or_default();
         process.set_user(UserBuilder::default().uid(uid).gid(gid).additional_gids(groups).build()?);
     }
@@ -122,22 +133,6 @@ fn check(process: Process) -> Result<Process> {
         bail!("process: an argument or variable must not contain a NUL byte");
     }
     Ok(process)
-}
-
-/// `UID[:GID]`, the whole string, nothing guessed (threats.md S11).
-fn parse_user(text: &str) -> Result<(u32, u32)> {
-    let number = |word: &str| -> Result<u32> {
-        let digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
-        match word.parse::<u32>() {
-            // The last one means "no change" to the kernel.
-            Ok(number) if digits && number != u32::MAX => Ok(number),
-            _ => bail!("--user {text:?}: write UID or UID:GID as numbers from 0 to 4294967294"),
-        }
-    };
-    match text.split_once(':') {
-        None => Ok((number(text)?, 0)),
-        Some((uid, gid)) => Ok((number(uid)?, number(gid)?)),
-    }
 }
 
 /// `--cap`: to every set but the inheritable and ambient ones (threats.md S10).
@@ -193,52 +188,6 @@ fn attend(child: Child) -> Result<u8> {
             drop(relay);
             let code = reap::reap(child.pidfd.as_fd()).code().unwrap_or(255);
             return Ok(u8::try_from(code).unwrap_or(255));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn s11_a_user_is_read_whole_or_refused() {
-        let good = [
-            ("1", (1, 0)),
-            ("0", (0, 0)),
-            ("1000:1000", (1000, 1000)),
-            ("4294967294:0", (4294967294, 0)),
-            ("007", (7, 0)),
-        ];
-        for (text, user) in good {
-            assert_eq!(parse_user(text).unwrap(), user, "{text:?}");
-        }
-        let bad = [
-            "",
-            " ",
-            "1:",
-            ":1",
-            ":",
-            "-1",
-            "+1",
-            "1:-1",
-            "4294967295",
-            "4294967296",
-            "0x1",
-            " 1",
-            "1 ",
-            "root",
-            "1:root",
-            "1:1:1",
-            "1.0",
-            "1e3",
-            "٣",
-            "1\n",
-            "1,2",
-            "99999999999999999999",
-        ];
-        for text in bad {
-            assert!(parse_user(text).is_err(), "{text:?}");
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::container::link::Failure;
 use crate::container::state::State;
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
+use crate::lifecycle::status::Status;
 use crate::linux::{fd, fork};
 use crate::supervisor::boot::{Handover, await_ready};
 use crate::supervisor::control::{self, Answer, Request};
@@ -120,11 +121,9 @@ fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepare
             Ok(()) => return Ok(0),
             Err(error) => error,
         },
-        Some(Answer::Error(text)) => match control::ask_in(&dir, Request::Wait)? {
+        Some(Answer::Error(text)) => match code_at_the_end(&dir) {
             // It is the container's own code, or that of what kept it from running; a success it is not.
-            Some(Answer::Exit(Some(code))) if code != 0 => {
-                with_code(u8::try_from(code).unwrap_or(125), anyhow::anyhow!(text))
-            }
+            Some(code) if code != 0 => with_code(u8::try_from(code).unwrap_or(125), anyhow::anyhow!(text)),
             _ => anyhow::anyhow!(text),
         },
         _ => anyhow::anyhow!("the supervisor ended before the container was running"),
@@ -134,6 +133,14 @@ fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepare
         Log::new(global).warn(&format!("{error:#}"));
     }
     Err(why)
+}
+
+/// Waits for the end of a life, and reads how it ended: from the supervisor, or from what it wrote before it ended itself.
+fn code_at_the_end(dir: &std::path::Path) -> Option<i32> {
+    match control::ask_in(dir, Request::Wait) {
+        Ok(Some(Answer::Exit(code))) => code,
+        _ => Status::load(dir).ok()?.exit?.code,
+    }
 }
 
 /// Creates a container whose supervisor is a process that clones init and then becomes `supervise`.

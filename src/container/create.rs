@@ -237,15 +237,22 @@ fn identity(state: &State) -> Identity {
     Identity { cgroup: state.cgroup.clone(), init: state.init_id(), creator: state.creator.clone() }
 }
 
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let errno = error.downcast_ref::<rustix::io::Errno>().map(|errno| errno.raw_os_error());
+    let errno = errno.or(error.downcast_ref::<nix::errno::Errno>().map(|errno| *errno as i32));
+    let errno = errno.or(error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error));
+    errno == Some(libc::EPIPE)
+}
+
 fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) -> Result<()> {
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
-    let Some(resources) = config.linux().as_ref().and_then(|linux| linux.resources().as_ref()) else {
-        return Ok(());
-    };
-    cgroup.set(resources)?;
-    // In a user namespace the kernel makes no device nodes, and its user can open on the host what the container can.
-    if let Some(rules) = resources.devices().as_deref().filter(|rules| !rules.is_empty() && !rootless) {
+    let resources = config.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    resources.map_or(Ok(()), |resources| cgroup.set(resources))?;
+    // Without a rule too, as runc: nothing but the usual devices. In a user namespace the kernel makes no device nodes,
+    // and its user can open on the host what the container can.
+    if !rootless {
+        let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         // Without any cgroup there is nothing to set them on; `Cgroup::plan` allows that to rootless containers only.
         let _ = cgroup.set_devices(rules)?;
     }
@@ -359,7 +366,11 @@ impl Raising<'_> {
                     state::write_down(self.dir, &identity(self.state), self.state, None)?;
                     // On v1 the first move waits for an RCU grace period: as long as init takes for all its mounts.
                     self.state.cgroup.enter(pid, self.in_cgroup)?;
-                    link::send(link, &Message::Admitted, None)?;
+                    // Init may have ended while we were busy; then what it said last is the error, and it is next.
+                    match link::send(link, &Message::Admitted, None) {
+                        Err(error) if !is_broken_pipe(&error) => return Err(error),
+                        _ => {}
+                    }
                 }
                 Some((Message::RunHooks, _)) => {
                     hooks::run(&self.bundle.config, Point::Prestart, self.state, Status::Creating)?;

@@ -57,11 +57,10 @@ fn status_of_zombie(proc_dir: BorrowedFd<'_>) -> Option<i32> {
     let mut stat = String::new();
     std::fs::File::from(file).read_to_string(&mut stat).ok()?;
     let state = stat.rfind(')').and_then(|end| stat[end + 1..].split_ascii_whitespace().next())?;
-    // Without the right to trace it the kernel shows 0; such a process we cannot know by this way, and the field that
-    // tells is the same 0, so ask only where we own the process or are root.
-    let ours = nix::unistd::geteuid().is_root()
-        || nix::sys::stat::fstat(proc_dir).is_ok_and(|meta| meta.st_uid == nix::unistd::geteuid().as_raw());
-    if state != "Z" || !ours {
+    // Without the right to trace it the kernel shows 0 instead, also for our own process while it is non-dumpable. The links
+    // in `ns` ask for the same right (proc(5)), and that of the user namespace outlives the rest of a zombie.
+    let shown = nix::fcntl::readlinkat(proc_dir, "ns/user").is_ok();
+    if state != "Z" || !shown {
         return None;
     }
     pidfd::field(&stat, 52).ok()?.try_into().ok()
@@ -70,13 +69,18 @@ fn status_of_zombie(proc_dir: BorrowedFd<'_>) -> Option<i32> {
 /// Whether the process of `/proc/PID`, opened while it lived, has begun to exit: also before its pidfd is readable. PID 1 of a
 /// namespace first waits there for the end of all other processes in it (pid_namespaces(7)).
 pub fn is_ending(proc_dir: BorrowedFd<'_>) -> bool {
-    const PF_EXITING: u64 = 0x4; // include/linux/sched.h
     let Ok(file) = openat(proc_dir, "stat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else { return true };
     let mut stat = String::new();
     match std::fs::File::from(file).read_to_string(&mut stat) {
-        Ok(_) => pidfd::field(&stat, 9).is_ok_and(|flags| flags & PF_EXITING != 0),
+        Ok(_) => says_ending(&stat),
         Err(_) => true, // reaped
     }
+}
+
+/// The same of a `stat` line (proc_pid_stat(5)).
+pub(super) fn says_ending(stat: &str) -> bool {
+    const PF_EXITING: u64 = 0x4; // include/linux/sched.h
+    pidfd::field(stat, 9).is_ok_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// `struct pidfd_info`, first published size (Linux 6.13), from include/uapi/linux/pidfd.h.

@@ -178,7 +178,6 @@ impl Supervisor {
 
     /// O-09: history, control groups, state directory; then who asked for it is told.
     fn remove(&mut self, requests: Vec<RequestId>) {
-        self.tell(Notice::normal("Deleted", format!("Deleted container {}", self.id)));
         if let Some(records) = &mut self.records {
             records.settle(&self.dir, &self.plan, &self.life);
         }

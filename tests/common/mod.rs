@@ -206,6 +206,13 @@ impl Fixture {
         self
     }
 
+    /// A network of its own; `spec --rootless` leaves the host's.
+    pub fn own_network(self) -> Fixture {
+        let mut c = self.without_namespace("network");
+        c.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "network" }));
+        c
+    }
+
     pub fn annotation(mut self, key: &str, value: &str) -> Fixture {
         self.config["annotations"][key] = json!(value);
         self

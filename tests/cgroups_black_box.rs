@@ -1,0 +1,245 @@
+//! Control groups as whoever runs a container sees them: limits, places, freezing, and that all of it goes away.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use common::{Fixture, cgroups_named, needs_root};
+
+/// A file of the container's cgroup in the hierarchy that has it, v1 or v2.
+fn file(c: &Fixture, names: &[&str]) -> Option<String> {
+    let directories = cgroups_named(&c.id);
+    let found =
+        directories.iter().find_map(|dir| names.iter().find_map(|name| fs::read_to_string(dir.join(name)).ok()));
+    found.map(|text| text.trim().to_owned())
+}
+
+fn limited(resources: Value) -> Fixture {
+    Fixture::busybox().with(|config| {
+        for (key, value) in resources.as_object().unwrap() {
+            config["linux"]["resources"][key] = value.clone();
+        }
+    })
+}
+
+#[test]
+fn limits_of_pids_memory_and_cpu_are_set() {
+    if !needs_root("limits_of_pids_memory_and_cpu_are_set") {
+        return;
+    }
+    let c = limited(json!({
+        "pids": {"limit": 20}, "memory": {"limit": 67108864}, "cpu": {"shares": 512, "quota": 50000, "period": 100000},
+    }));
+    let c = c.started();
+    assert_eq!(file(&c, &["pids.max"]).unwrap(), "20");
+    if let Some(limit) = file(&c, &["memory.limit_in_bytes", "memory.max"]) {
+        assert_eq!(limit, "67108864");
+    }
+    if let Some(quota) = file(&c, &["cpu.cfs_quota_us"]) {
+        assert_eq!(quota, "50000");
+    }
+    c.call(&["delete", "-f", &c.id]).ok();
+    c.assert_nothing_left();
+}
+
+#[test]
+fn the_pids_limit_holds() {
+    if !needs_root("the_pids_limit_holds") {
+        return;
+    }
+    let c = limited(json!({"pids": {"limit": 5}}));
+    let c = c.shell("for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo all");
+    let output = c.run();
+    assert!(output.code != 0 && output.stderr.contains("can't fork"), "{output:?}");
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_limit_that_cannot_be_set_fails_create_and_names_itself() {
+    if !needs_root("a_limit_that_cannot_be_set_fails_create_and_names_itself") {
+        return;
+    }
+    let c = limited(json!({"cpu": {"cpus": "4096-5000"}}));
+    c.create().fails(1).says("cpus").says("4096-5000");
+    c.assert_nothing_left();
+    c.run().fails(125);
+    c.assert_nothing_left();
+}
+
+#[test]
+fn the_path_is_absolute_or_relative_and_is_made() {
+    if !needs_root("the_path_is_absolute_or_relative_and_is_made") {
+        return;
+    }
+    for prefix in ["/toci-bb/deep/", "toci-bb-relative/"] {
+        let c = Fixture::busybox();
+        let path = format!("{prefix}{}", c.id);
+        let c = c.with(|config| config["linux"]["cgroupsPath"] = json!(path)).started();
+        let directories = cgroups_named(&c.id);
+        assert!(!directories.is_empty());
+        for dir in &directories {
+            assert!(dir.ends_with(path.trim_start_matches('/')), "{dir:?}");
+        }
+        let pids: Vec<String> =
+            directories.iter().map(|dir| fs::read_to_string(dir.join("cgroup.procs")).unwrap()).collect();
+        assert!(pids.iter().all(|pids| pids.lines().any(|pid| pid == c.pid().to_string())), "{pids:?}");
+        c.call(&["delete", "-f", &c.id]).ok();
+        c.assert_nothing_left();
+    }
+    for name in ["toci-bb/deep", "toci-bb", "toci-bb-relative"] {
+        let mut left: Vec<PathBuf> = cgroups_named(name.rsplit('/').next().unwrap());
+        left.retain(|dir| dir.ends_with(name));
+        left.iter().for_each(|dir| drop(fs::remove_dir(dir)));
+    }
+}
+
+#[test]
+fn a_path_with_dots_or_a_cgroup_in_use_is_refused() {
+    if !needs_root("a_path_with_dots_or_a_cgroup_in_use_is_refused") {
+        return;
+    }
+    let c = Fixture::busybox().with(|config| config["linux"]["cgroupsPath"] = json!("/a/../../b"));
+    c.create().fails(1).says("..");
+    c.assert_nothing_left();
+    let first = Fixture::busybox().started();
+    let taken = format!("/{}", first.id);
+    let used = cgroups_named(&first.id);
+    let first_path = used.iter().find(|dir| dir.ends_with(&first.id)).unwrap();
+    let _ = first_path;
+    let c = Fixture::busybox().with(|config| config["linux"]["cgroupsPath"] = json!(first.id.clone()));
+    c.create().fails(1).says(&taken);
+    c.assert_nothing_left();
+    assert_eq!(first.status(), "running");
+}
+
+#[test]
+fn pause_and_resume_freeze_and_thaw() {
+    if !needs_root("pause_and_resume_freeze_and_thaw") {
+        return;
+    }
+    let c = Fixture::busybox().shell("while :; do echo x >> /count; sleep 0.02; done").started();
+    let size = |c: &Fixture| c.read("/count").len();
+    c.wait_for("some lines", |c| size(c) > 4);
+    c.verb("pause").ok();
+    assert_eq!(c.status(), "paused");
+    let before = size(&c);
+    std::thread::sleep(std::time::Duration::from_millis(300)); // nothing is to happen
+    assert_eq!(size(&c), before);
+    c.verb("pause").fails(1).says("paused");
+    c.call(&["exec", &c.id, "true"]).fails(125).says("paused");
+    c.verb("delete").fails(1).says("paused");
+    c.verb("resume").ok();
+    c.wait_for("more lines", |c| size(c) > before);
+    c.verb("resume").fails(1).says("running");
+    c.call(&["exec", &c.id, "true"]).ok();
+    c.verb("pause").ok();
+    // A frozen container can be killed and removed.
+    c.call(&["delete", "--force", &c.id]).ok();
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_process_of_exec_is_in_the_containers_cgroup() {
+    if !needs_root("a_process_of_exec_is_in_the_containers_cgroup") {
+        return;
+    }
+    let c = Fixture::busybox().without_namespace("cgroup").started();
+    let init = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+    let of_exec = c.exec("cat /proc/self/cgroup").ok().stdout;
+    for line in init.lines().filter(|line| line.contains(&c.id)) {
+        assert!(of_exec.lines().any(|found| found == line), "{line} in {of_exec}");
+    }
+    assert!(init.contains(&c.id), "{init}");
+}
+
+#[test]
+fn s_13_the_cgroup_mount_is_read_only_and_shows_only_the_container() {
+    if !needs_root("s_13_the_cgroup_mount_is_read_only_and_shows_only_the_container") {
+        return;
+    }
+    let own = |config: &mut Value| {
+        let list = config["linux"]["namespaces"].as_array_mut().unwrap();
+        list.retain(|namespace| namespace["type"] != "cgroup");
+        list.push(json!({"type": "cgroup"}));
+    };
+    let c = Fixture::busybox().with(own).shell(
+        "cat /proc/self/cgroup; echo ---; for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/evil 2>/dev/null && echo made $d; \
+         for f in cgroup.procs tasks release_agent notify_on_release; do [ -e $d/$f ] && echo 0 2>/dev/null > $d/$f && echo wrote $d/$f; done; done; exit 0",
+    );
+    let out = c.run().ok().stdout;
+    let (own, tried) = out.split_once("---\n").unwrap();
+    assert_eq!(tried, "");
+    assert!(own.lines().all(|line| line.ends_with(":/")), "{own}");
+}
+
+#[test]
+fn sub_cgroups_that_the_container_made_go_with_it() {
+    if !needs_root("sub_cgroups_that_the_container_made_go_with_it") {
+        return;
+    }
+    let c = Fixture::busybox()
+        .with(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            for mount in mounts.iter_mut().filter(|mount| mount["type"] == "cgroup") {
+                mount["options"] = json!(["nosuid", "noexec", "nodev", "relatime"]);
+            }
+        })
+        .shell("mkdir -p /sys/fs/cgroup/pids/sub/deeper && echo 0 > /sys/fs/cgroup/pids/sub/deeper/cgroup.procs; echo > /ready; exec sleep 1000")
+        .started();
+    c.wait_for("ready", |c| c.read("/ready") == "\n");
+    c.call(&["delete", "-f", &c.id]).ok();
+    c.assert_nothing_left();
+}
+
+// ── devices ──
+
+/// Whether device rules are those of v1 here; v2's need a program that this version does not have.
+fn has_v1_devices() -> bool {
+    fs::metadata("/sys/fs/cgroup/devices/devices.list").is_ok() || fs::metadata("/sys/fs/cgroup/devices").is_ok()
+}
+
+const TRY: &str = "mknod /tmp/disk b 8 0; mknod /tmp/kmsg c 1 11; mknod /tmp/null c 1 3; \
+                   head -c 1 /tmp/disk 2>&1; (: > /tmp/kmsg) 2>&1; echo x > /tmp/null && echo null works; exit 0";
+
+#[test]
+fn a_device_that_is_not_allowed_cannot_be_opened() {
+    if !needs_root("a_device_that_is_not_allowed_cannot_be_opened") || !has_v1_devices() {
+        return;
+    }
+    let with_mknod = |rules: Value| {
+        let c = Fixture::busybox().shell(TRY).with(|config| {
+            config["linux"]["resources"]["devices"] = rules;
+            for set in ["bounding", "effective", "permitted"] {
+                config["process"]["capabilities"][set].as_array_mut().unwrap().push(json!("CAP_MKNOD"));
+            }
+        });
+        c.run().ok().stdout
+    };
+    let deny = json!({"allow": false, "access": "rwm"});
+    let out = with_mknod(json!([deny]));
+    assert!(out.contains("/tmp/disk: Operation not permitted"), "{out}");
+    assert!(out.contains("/tmp/kmsg: Operation not permitted"), "{out}");
+    assert!(out.contains("null works"), "{out}");
+    // As runc's default: without a rule nothing but the usual devices either.
+    let out = with_mknod(json!([]));
+    assert!(out.contains("/tmp/kmsg: Operation not permitted") && out.contains("null works"), "{out}");
+    let out = with_mknod(json!([deny, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"}]));
+    assert!(!out.contains("/tmp/kmsg: Operation not permitted"), "{out}");
+    assert!(out.contains("/tmp/disk: Operation not permitted"), "{out}");
+}
+
+#[test]
+fn device_rules_that_make_no_sense_are_refused() {
+    for (rule, words) in [
+        (json!({"allow": true, "type": "x", "access": "r"}), "type"),
+        (json!({"allow": true, "type": "c", "access": "q"}), "access"),
+        (json!({"allow": true, "type": "c", "major": -7, "access": "r"}), "major"),
+    ] {
+        let c = Fixture::busybox().with(|config| config["linux"]["resources"]["devices"] = json!([rule]));
+        c.create().fails(1).says("linux.resources.devices[0]").says(words);
+        c.assert_nothing_left();
+    }
+}
