@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::{Fixture, needs_root};
+use common::{Fixture, is_root, needs_root};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -371,7 +371,10 @@ fn s_16_a_signal_that_would_end_a_process_ends_a_created_container_with_128_and_
         let with = Fixture::busybox().hook("preStop", "true");
         with.create().ok();
         with.call(&["kill", &with.id, signal]).ok();
-        with.verb("wait").fails(code);
+        let output = with.verb("wait");
+        // Who may not look at a zombie that was non-dumpable is told its code by the reap, which its parent can put off.
+        let hidden = !is_root() && output.stderr.contains("cannot be known");
+        assert!(output.code == code || hidden, "{signal}: {output:?}");
         assert_eq!(with.status(), "stopped");
 
         let without = Fixture::busybox();
