@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::args::{Global, LogFormat};
-use crate::lifecycle::wall;
 use crate::linux::clock;
+use crate::wall;
 
 pub struct Log {
     file: Option<PathBuf>,

@@ -27,7 +27,8 @@ use crate::cgroup::Cgroup;
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
-use crate::linux::{fd, pidfd};
+use crate::linux::{clock, fd, pidfd};
+use crate::wall;
 
 /// What the caller of `create` may ask for.
 #[derive(Clone, Debug)]
@@ -223,7 +224,7 @@ fn first_state(
         creator,
         bundle: bundle.dir.clone(),
         rootfs: bundle.rootfs(),
-        created: state::rfc3339(std::time::SystemTime::now()),
+        created: wall::rfc3339(clock::wall()),
         owner: user::name(geteuid().as_raw()),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(),
         cgroup: cgroup.clone(),
