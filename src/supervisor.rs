@@ -125,7 +125,7 @@ impl Supervisor {
     /// Takes the container over. From here on signals are events.
     pub fn new(parts: Parts) -> Result<Supervisor> {
         let signals = boot::take_signals().context("take signals as events")?;
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("become a subreaper")?;
+        crate::linux::process::set_child_subreaper().context("become a subreaper")?;
         let Parts {
             id,
             root,

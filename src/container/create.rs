@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -415,8 +415,10 @@ fn write_pid_file(path: Option<&Path>, pid: Pid, undo: &mut Undo) -> Result<()> 
 /// Writes a pid file: temporary, then renamed, in the directory where it shall be.
 pub fn write_pid(path: &Path, pid: Pid) -> Result<()> {
     let name = path.file_name().with_context(|| format!("pid file {}", path.display()))?;
-    let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
-    fs::write(&temporary, pid.to_string())
+    let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    // A new file: whoever else may write to the directory must not choose what we write to.
+    let file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary);
+    file.and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
         .and_then(|()| fs::rename(&temporary, path))
         .with_context(|| format!("write pid file {}", path.display()))
 }
