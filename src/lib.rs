@@ -10,3 +10,4 @@ pub mod handler;
 pub mod lifecycle;
 pub mod linux;
 pub mod supervisor;
+pub mod wall;

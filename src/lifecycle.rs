@@ -20,4 +20,3 @@ pub mod time;
 pub mod timeline;
 pub mod tree;
 pub mod validate;
-pub mod wall;

@@ -125,7 +125,7 @@ impl Supervisor {
     /// Takes the container over. From here on signals are events.
     pub fn new(parts: Parts) -> Result<Supervisor> {
         let signals = boot::take_signals().context("take signals as events")?;
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("become a subreaper")?;
+        crate::linux::process::set_child_subreaper().context("become a subreaper")?;
         let Parts {
             id,
             root,
@@ -348,7 +348,9 @@ impl Supervisor {
             let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(Signal::from_number) else { continue };
             match signal.to_string().as_str() {
                 "SIGCHLD" => self.reap(),
-                "SIGWINCH" => self.relay.iter().for_each(Relay::resize),
+                // Never a stop request, whatever the stop signal is (S-01).
+                "SIGWINCH" if self.relay.is_some() => self.relay.iter().for_each(Relay::resize),
+                "SIGWINCH" => self.feed(Event::Kill { request: None, signal, all: false, raw: true }),
                 "SIGCONT" | "SIGPIPE" => {}
                 "SIGTERM" | "SIGINT" if self.plan.has_hooks() => {
                     self.feed(Event::Stop(StopRequest { by: By::Signal, grace_seconds: None, signal, all: false }))

@@ -14,7 +14,7 @@ use common::{Fixture, is_root};
 fn refused(c: &Fixture, words: &[&str]) {
     for (output, verb) in [(c.create().fails(1), "create"), (c.run().fails(125), "run")] {
         let whole = format!("bookend: {verb} {}: ", c.id);
-        assert!(output.stderr.starts_with(&whole), "{whole:?} in {}", output.stderr);
+        assert!(output.stderr.lines().any(|line| line.starts_with(&whole)), "{whole:?} in {}", output.stderr);
         for word in words {
             assert!(output.stderr.contains(word), "{verb}: {word:?} in {}", output.stderr);
         }
@@ -145,6 +145,33 @@ fn a_lifecycle_that_is_no_good_creates_nothing() {
     refused(&c, &["postStart"]);
     let c = Fixture::busybox().annotation("bookend/pre-stopp", "true");
     refused(&c, &["bookend/pre-stopp", "did you mean"]);
+}
+
+/// lifecycle.md section 9: all of them, one a line, without a prefix; a caller's log has the whole story in one line.
+#[test]
+fn the_problems_of_a_lifecycle_are_told_one_a_line_without_a_prefix() {
+    let c = Fixture::busybox().handler("postStart", json!({})).handler("prestop", json!({"sleep": {}}));
+    let log = c.scratch.path().join("log.json");
+    c.write();
+    let bundle = c.bundle();
+    let flags = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+    let output = c.call(&[&flags[..], &["create", "--bundle", bundle.to_str().unwrap(), &c.id]].concat()).fails(1);
+    let mut lines: Vec<&str> = output.stderr.lines().collect();
+    let summary = lines.pop().unwrap();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "lifecycle.postStart: Required value: must specify a handler type",
+            "lifecycle.prestop: Unknown field; did you mean \"preStop\"?",
+        ]
+    );
+    assert_eq!(summary, format!("bookend: create {}: 2 problems in the lifecycle; nothing was created", c.id));
+    let story = std::fs::read_to_string(log).unwrap();
+    assert!(
+        story.lines().count() == 1 && lines.iter().all(|line| story.contains(&line.replace('"', "\\\""))),
+        "{story}"
+    );
 }
 
 /// A failed `create` removes what it had made by then, wherever it fails.

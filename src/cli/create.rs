@@ -10,11 +10,12 @@ use crate::container::bundle::Bundle;
 use crate::container::create::{CreateOptions, Created, create};
 use crate::container::exec::hold_namespaces;
 use crate::container::state::Init;
-use crate::lifecycle::model::Plan;
+use crate::lifecycle::model::{DEFAULT_GRACE_SECONDS, Plan};
 use crate::lifecycle::notice::Notice;
+use crate::lifecycle::signal::Signal;
 use crate::lifecycle::source::{self, Sources};
 use crate::linux::fd;
-use crate::supervisor::boot::Handover;
+use crate::supervisor::boot::{Handover, HeldSignals};
 use crate::supervisor::control;
 use crate::supervisor::records::Records;
 use crate::supervisor::settings::Settings;
@@ -22,7 +23,9 @@ use crate::supervisor::settings::Settings;
 pub fn run(global: &Global, args: &run_args::Create) -> Result<u8> {
     let prepared = prepare(global, args).with_context(|| format!("create {}", args.id))?;
     refuse_lost_terminal(args, &prepared).with_context(|| format!("create {}", args.id))?;
+    let held = HeldSignals::begin()?;
     let mut created = make(global, args, &prepared).with_context(|| format!("create {}", args.id))?;
+    held.check().with_context(|| format!("create {}", args.id))?;
     if prepared.settings.plan.has_hooks() {
         hand_over(global, args, &prepared, &created).with_context(|| format!("create {}", args.id))?;
     }
@@ -57,6 +60,11 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
         bail!(source::Invalid { problems: unbuilt });
     }
     let log = Log::new(global);
+    if !resolved.plan.has_hooks()
+        && let Some(file) = sources.lifecycle.or(sources.pod)
+    {
+        log.warn(&format!("{} names no hooks for this container", file.display()));
+    }
     resolved.warnings.iter().for_each(|warning| log.warn(warning));
     let hook_log_dir = flags.either(|flags| flags.hook_log_dir.as_deref()).map(std::path::absolute).transpose()?;
     let no_history = global.hooks.no_history || args.hooks.no_history;
@@ -126,8 +134,11 @@ pub fn make_with(
     let created = create(&root, &args.id, &prepared.bundle, options, plan.has_hooks())?;
     let log = Log::new(global);
     created.warnings.iter().for_each(|warning| log.warn(warning));
-    if plan.has_hooks() {
+    if plan.has_hooks() || plan.stop_signal != Signal::TERM || plan.grace_seconds != DEFAULT_GRACE_SECONDS {
+        // Also `stop` of a container without hooks wants to know (S-23).
         prepared.settings.save(&created.dir)?;
+    }
+    if plan.has_hooks() {
         crate::supervisor::removal::remember_root(&root);
     }
     Ok(created)

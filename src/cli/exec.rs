@@ -11,8 +11,9 @@ use super::log::Log;
 use super::lookup;
 use super::with_code;
 use crate::container::bundle::Bundle;
+use crate::container::create::write_pid;
 use crate::container::exec::{Child, Console, ExecOptions, spawn};
-use crate::container::state::{State, Status, write_file};
+use crate::container::state::{State, Status};
 use crate::container::user;
 use crate::linux::reap;
 use crate::supervisor::boot::take_signals;
@@ -41,7 +42,7 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let log = Log::new(global);
     child.warnings.iter().for_each(|warning| log.warn(warning));
     if let Some(path) = &args.pid_file {
-        write_file(path, child.pid.to_string().as_bytes())?;
+        write_pid(path, child.pid)?;
     }
     if args.detach { Ok(0) } else { attend(child) }
 }

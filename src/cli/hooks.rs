@@ -14,7 +14,7 @@ use crate::lifecycle::describe;
 use crate::lifecycle::source::{Resolved, Sources, resolve};
 use crate::lifecycle::status::{HookStatus, Status};
 use crate::lifecycle::timeline::seconds;
-use crate::lifecycle::wall::parse_rfc3339;
+use crate::wall::parse_rfc3339;
 
 const TITLES: [&str; 8] = ["HOOK", "HANDLER", "STATE", "STARTED", "TOOK", "ATTEMPTS", "EXIT CODE", "REASON"];
 

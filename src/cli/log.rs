@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::WithCode;
 use super::args::{Global, LogFormat};
-use crate::lifecycle::wall;
+use crate::lifecycle::source::Invalid;
 use crate::linux::clock;
+use crate::wall;
 
 pub struct Log {
     file: Option<PathBuf>,
@@ -40,7 +42,25 @@ impl Log {
 
     /// Tells an error once, the whole chain of it; the last `error` line of a JSON log is the whole story.
     pub fn error(&self, error: &anyhow::Error) {
-        self.tell("error", &format!("{error:#}"));
+        match invalid(error) {
+            Some((what, invalid)) => self.problems(&what, invalid),
+            None => self.tell("error", &format!("{error:#}")),
+        }
+    }
+
+    /// All problems of a lifecycle, a line each and without a prefix (lifecycle.md section 9); the file has them in one line.
+    fn problems(&self, what: &str, invalid: &Invalid) {
+        let count = invalid.problems.len();
+        let plural = if count == 1 { "problem" } else { "problems" };
+        let summary = format!("{what}{count} {plural} in the lifecycle; nothing was created");
+        let whole = format!("{what}{}", invalid.problems.join("; "));
+        let to_stderr = match (self.format, &self.file) {
+            (LogFormat::Json, None) => json("error", &whole),
+            _ => format!("{}\n{}", invalid.problems.join("\n"), plain("error", &summary)),
+        };
+        // With stderr closed or full there is nobody left to tell.
+        let _ = std::io::stderr().write_all(to_stderr.as_bytes());
+        self.to_file("error", &whole);
     }
 
     pub fn warn(&self, text: &str) {
@@ -78,4 +98,13 @@ fn plain(level: &str, text: &str) -> String {
         "error" => format!("bookend: {text}\n"),
         level => format!("bookend: {level}: {text}\n"),
     }
+}
+
+/// The problems of a lifecycle that an error is about, and the operation that they ended.
+fn invalid(error: &anyhow::Error) -> Option<(String, &Invalid)> {
+    if let Some(invalid) = error.downcast_ref::<Invalid>() {
+        let what = if error.chain().len() > 1 { format!("{error}: ") } else { String::new() };
+        return Some((what, invalid));
+    }
+    error.downcast_ref::<WithCode>().and_then(|known| self::invalid(&known.error))
 }

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
 
 use super::args::{Global, run_args};
 use super::create::{
@@ -12,13 +13,14 @@ use super::create::{
 use super::log::Log;
 use super::{start, with_code};
 use crate::container::create::{CreateOptions, Created};
+use crate::container::id::ContainerId;
 use crate::container::link::Failure;
-use crate::container::state::State;
+use crate::container::state::{Identity, State};
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
 use crate::lifecycle::status::Status;
 use crate::linux::{fd, fork};
-use crate::supervisor::boot::{Handover, await_ready};
+use crate::supervisor::boot::{Handover, HeldSignals, await_ready};
 use crate::supervisor::control::{self, Answer, Request};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::removal;
@@ -40,15 +42,16 @@ pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
 fn foreground(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
     // S-27: without us there is nobody to own its terminal and its exit code.
     let options = CreateOptions { dies_with_parent: true, ..options(global, &args.create, prepared) };
+    let held = HeldSignals::begin()?;
     let mut created = make_with(global, &args.create, prepared, &options)?;
     let mut supervisor = attend(global, args, prepared, &mut created)?;
     // The lock of the birth ends here, so that others may exec, kill and delete.
     created.keep();
     drop(created);
+    held.leave_blocked();
     supervisor.start();
     let ended = supervisor.run();
     drop(supervisor.relay.take());
-    ended?;
     let code = supervisor.life.exit_code();
     let exit = supervisor.life.exit;
     if !args.keep && !supervisor.is_removed() {
@@ -56,6 +59,7 @@ fn foreground(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Res
         let log = Log::new(global);
         warnings.iter().for_each(|warning| log.warn(warning));
     }
+    ended?;
     if let Some(error) = supervisor.poststart_error.take() {
         return Err(error);
     }
@@ -145,6 +149,7 @@ fn code_at_the_end(dir: &std::path::Path) -> Option<i32> {
 
 /// Creates a container whose supervisor is a process that clones init and then becomes `supervise`.
 pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<()> {
+    let held = HeldSignals::begin()?;
     let (said, ready) = fork::pipe()?;
     let child = fork::run(|| match become_supervisor(global, args, prepared, &ready) {
         Ok(never) => match never {},
@@ -156,11 +161,23 @@ pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> 
     })
     .context("fork the supervisor")?;
     drop(ready);
-    let Err(error) = await_ready(said) else { return Ok(()) };
-    // It has said why, and is about to end.
+    let Err(error) = await_ready(said).and_then(|()| held.check()) else { return Ok(()) };
+    undo(global, &args.id, child);
+    // Where it could not make the container it has said why, and is about to end.
     match nix::sys::wait::waitpid(child, None) {
         Ok(WaitStatus::Exited(_, code @ 125..=127)) => Err(with_code(code as u8, error)),
         _ => Err(error),
+    }
+}
+
+/// Removes what a supervisor leaves that could not take its container over: by then nothing of it undoes anything. A
+/// container of the same id that somebody else has made is left alone.
+fn undo(global: &Global, id: &ContainerId, creator: Pid) {
+    let Ok(root) = global.root() else { return };
+    if Identity::load(&root.container(id)).is_ok_and(|identity| identity.creator.pid == creator.as_raw())
+        && let Err(error) = super::delete::remove(&root, id, true)
+    {
+        Log::new(global).warn(&format!("{error:#}"));
     }
 }
 

@@ -8,9 +8,11 @@ use anyhow::{Result, bail};
 use super::args::{Global, Stop};
 use super::lookup::{self, Container};
 use crate::container::state::Status;
+use crate::lifecycle::model::Plan;
 use crate::lifecycle::signal::Signal;
 use crate::linux::{clock, exit, fd, pidfd};
 use crate::supervisor::control::{Answer, Request, no_supervisor};
+use crate::supervisor::settings::Settings;
 
 pub fn run(global: &Global, args: &Stop) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
@@ -47,8 +49,9 @@ fn plain(container: &Container, args: &Stop) -> Result<String> {
         container.state.cgroup.thaw()?;
     }
     let proc_dir = fd::open_path(&std::path::PathBuf::from(format!("/proc/{}", init.pid)))?;
-    let grace = Duration::from_secs(args.grace.unwrap_or(30)).max(crate::lifecycle::step::FLOOR);
-    pidfd::send_signal(init.as_fd(), Signal::TERM.number())?;
+    let plan = Settings::load(&container.dir).map_or_else(|_| Plan::empty(args.id.as_str()), |settings| settings.plan);
+    let grace = Duration::from_secs(args.grace.unwrap_or(plan.grace_seconds)).max(crate::lifecycle::step::FLOOR);
+    pidfd::send_signal(init.as_fd(), plan.stop_signal.number())?;
     let mut killed = "";
     if !pidfd::wait_ended(init.as_fd(), Some(grace))? {
         pidfd::send_signal(init.as_fd(), Signal::KILL.number())?;

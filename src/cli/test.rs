@@ -35,8 +35,10 @@ pub fn run(global: &Global, args: &Test) -> Result<u8> {
     let resolved = resolve(args).map_err(|error| with_code(2, error))?;
     let log = Log::new(global);
     resolved.warnings.iter().for_each(|warning| log.warn(warning));
+    // From here on ^C ends the rehearsal in order, with nothing left behind.
+    let signals = take_signals()?;
     let stage = Stage::set(args, &resolved).map_err(|error| with_code(stage::code_of(&error), error))?;
-    let rehearsal = Rehearsal::begin(global, args, &stage, resolved)?;
+    let rehearsal = Rehearsal::begin(global, args, &stage, resolved, signals)?;
     let lived = rehearsal.live();
     let verdict = rehearsal.verdict();
     let gone = rehearsal.end();
@@ -92,7 +94,13 @@ struct Rehearsal<'a> {
 
 impl<'a> Rehearsal<'a> {
     /// Creates the container and its supervisor.
-    fn begin(global: &Global, args: &'a Test, stage: &Stage, resolved: Resolved) -> Result<Rehearsal<'a>> {
+    fn begin(
+        global: &Global,
+        args: &'a Test,
+        stage: &Stage,
+        resolved: Resolved,
+        signals: SignalFd,
+    ) -> Result<Rehearsal<'a>> {
         let name: String =
             resolved.plan.container.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let id: ContainerId = format!("test-{name}-{}", std::process::id()).parse().map_err(anyhow::Error::msg)?;
@@ -104,8 +112,6 @@ impl<'a> Rehearsal<'a> {
         run::launch(&global, &stage.create_args(&id), &prepared)
             .with_context(|| format!("this machine cannot run the container of {}", args.file.display()))?;
         let dir = global.root()?.container(&id);
-        // From here on ^C stops the container instead of us.
-        let signals = take_signals()?;
         Ok(Rehearsal { args, global, id, dir, plan: prepared.settings.plan, signals })
     }
 

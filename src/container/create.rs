@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,8 @@ use crate::cgroup::Cgroup;
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
-use crate::linux::{fd, pidfd};
+use crate::linux::{clock, fd, pidfd};
+use crate::wall;
 
 /// What the caller of `create` may ask for.
 #[derive(Clone, Debug)]
@@ -223,7 +224,7 @@ fn first_state(
         creator,
         bundle: bundle.dir.clone(),
         rootfs: bundle.rootfs(),
-        created: state::rfc3339(std::time::SystemTime::now()),
+        created: wall::rfc3339(clock::wall()),
         owner: user::name(geteuid().as_raw()),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(),
         cgroup: cgroup.clone(),
@@ -414,8 +415,10 @@ fn write_pid_file(path: Option<&Path>, pid: Pid, undo: &mut Undo) -> Result<()> 
 /// Writes a pid file: temporary, then renamed, in the directory where it shall be.
 pub fn write_pid(path: &Path, pid: Pid) -> Result<()> {
     let name = path.file_name().with_context(|| format!("pid file {}", path.display()))?;
-    let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
-    fs::write(&temporary, pid.to_string())
+    let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    // A new file: whoever else may write to the directory must not choose what we write to.
+    let file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary);
+    file.and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
         .and_then(|()| fs::rename(&temporary, path))
         .with_context(|| format!("write pid file {}", path.display()))
 }

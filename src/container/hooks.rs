@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::bundle::Bundle;
 use super::state::{State, Status};
-use crate::linux::pidfd;
+use crate::linux::{pidfd, spawn};
 
 /// How much of what a hook said is in the error.
 const SAID: u64 = 1024;
@@ -134,6 +134,7 @@ fn run_one(hook: &Hook, state: &State, status: Status) -> Result<()> {
     command.env_clear().envs(hook.env().iter().flatten().filter_map(|variable| variable.split_once('=')));
     command.stdin(stdin).process_group(0);
     command.stdout(output.try_clone().context("dup")?).stderr(output.try_clone().context("dup")?);
+    spawn::unblock_signals(&mut command);
     let mut child = command.spawn().context("spawn")?;
     let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
     let status = wait(&mut child, limit.map(Duration::from_secs))?;

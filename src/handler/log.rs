@@ -19,8 +19,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::lifecycle::message::Stderr;
 use crate::lifecycle::model::{Hook, HookLog as Policy};
-use crate::lifecycle::wall;
 use crate::linux::clock;
+use crate::wall;
 
 /// What a file keeps of one stream of one attempt: half of it from the beginning, half from the end.
 const MAX_STREAM: u64 = 1 << 20;
@@ -575,7 +575,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
-    use crate::lifecycle::wall::parse_rfc3339;
+    use crate::wall::parse_rfc3339;
 
     fn log(dir: &Path, policy: Policy) -> HookLog {
         HookLog::create(dir, Hook::PreStop, None, 1, policy)

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::notice::Notice;
 use super::time::Instant;
-use super::wall;
 use crate::linux::clock;
+use crate::wall;
 
 /// The journal's name in a state directory and in the history.
 pub const FILE_NAME: &str = "journal.jsonl";

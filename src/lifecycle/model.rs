@@ -177,6 +177,9 @@ pub struct Plan {
     pub stop_signal: Signal,
 }
 
+/// Kubernetes' grace period where nobody names one.
+pub const DEFAULT_GRACE_SECONDS: u64 = 30;
+
 impl Plan {
     /// A plan without any hook: a plain OCI container.
     pub fn empty(container: &str) -> Plan {
@@ -186,7 +189,7 @@ impl Plan {
             post_start: None,
             pre_stop: None,
             post_stop: Vec::new(),
-            grace_seconds: 30,
+            grace_seconds: DEFAULT_GRACE_SECONDS,
             stop_signal: Signal::TERM,
         }
     }

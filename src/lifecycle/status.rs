@@ -520,7 +520,7 @@ mod tests {
         assert_eq!(hook["error"], "command '/bin/drain' exited with 3: db not reachable");
         assert_eq!(hook["logPath"], "/logs/preStop-1.log");
         for field in ["startedAt", "finishedAt"] {
-            assert!(super::super::wall::parse_rfc3339(hook[field].as_str().unwrap()).is_some(), "{field}");
+            assert!(crate::wall::parse_rfc3339(hook[field].as_str().unwrap()).is_some(), "{field}");
         }
     }
 

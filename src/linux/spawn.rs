@@ -23,6 +23,13 @@ pub fn pass_fds(command: &mut Command, passed: &[(BorrowedFd<'_>, RawFd)]) -> io
     Ok(())
 }
 
+/// Gives the child an empty signal mask, whatever is blocked in us while we make a container.
+pub fn unblock_signals(command: &mut Command) {
+    let unblock = || Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?);
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(unblock) };
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use super::attempt::Child;
+use super::control;
 use super::records::{HOOKS, Records};
 use super::settings::Settings;
 use super::{Parts, Supervisor};
@@ -25,7 +25,7 @@ use crate::container::state::State;
 use crate::handler::log::HookLog;
 use crate::handler::report::{NAMESPACES_FD, REPORT_FD};
 use crate::lifecycle::model::{Entry, Hook, HookLog as Policy};
-use crate::linux::{fd, inherit, reexec, spawn};
+use crate::linux::{fd, fork, inherit, reexec, spawn};
 
 /// Where `bookend supervise` finds what it is given.
 const PIDFD: RawFd = 3;
@@ -62,7 +62,7 @@ impl Handover<'_> {
 
     /// Starts a supervisor beside us and waits until it has taken the container over.
     pub fn spawn(&self) -> Result<()> {
-        let (said, ready) = pipe()?;
+        let (said, ready) = fork::pipe()?;
         let mut child = self.command(ready.as_fd())?.spawn().context("start the supervisor")?;
         drop(ready);
         match await_ready(said) {
@@ -94,10 +94,6 @@ pub fn await_ready(said: OwnedFd) -> Result<()> {
     }
 }
 
-pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(OFlag::O_CLOEXEC).context("make a pipe")
-}
-
 /// `bookend supervise ROOT ID parent|watcher NAMESPACE…`: keeps nothing of its caller's (design.md section 2).
 pub fn supervise(arguments: &[OsString]) -> Result<()> {
     let ready = inherit::inherited(READY)?;
@@ -110,9 +106,11 @@ pub fn supervise(arguments: &[OsString]) -> Result<()> {
     let _ = nix::unistd::write(&ready, word.as_bytes());
     drop(ready);
     let mut supervisor = supervisor?;
+    // By descriptor: when we end, another container of the same id may have been made where ours was.
+    let dir = fd::open_path(&supervisor.dir)?;
     let ended = supervisor.run();
     // A verb that finds no socket looks at the state directory instead.
-    let _ = std::fs::remove_file(supervisor.dir.join("control.sock"));
+    let _ = rustix::fs::unlinkat(&dir, control::NAME, rustix::fs::AtFlags::empty());
     ended
 }
 
@@ -168,7 +166,7 @@ pub fn spawn_handler(of: &Supervisor, hook: Hook, entry: usize, number: u32, spe
     if spec.policy.inject_env {
         command.args(environment(of, hook, number).into_iter().map(|(name, value)| format!("env:{name}={value}")));
     }
-    let (report, report_end) = pipe().map_err(io::Error::other)?;
+    let (report, report_end) = fork::pipe()?;
     let mut fds = vec![(report_end.as_fd(), REPORT_FD)];
     if hook == Hook::PostStop {
         command.args(of.namespaces.iter().map(|(kind, _)| format!("ns:{}", kind.bits())));
@@ -238,6 +236,46 @@ fn environment(of: &Supervisor, hook: Hook, attempt: u32) -> Vec<(&'static str, 
         ]);
     }
     variables
+}
+
+/// While this lives, what a person or a caller sends to end us waits, so that nothing half made is left behind: who makes a
+/// container asks `came` before it keeps it.
+pub struct HeldSignals {
+    descriptor: SignalFd,
+    before: SigSet,
+}
+
+impl HeldSignals {
+    pub fn begin() -> Result<HeldSignals> {
+        let mut held = SigSet::empty();
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]
+            .into_iter()
+            .for_each(|signal| held.add(signal));
+        let mut before = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut before)).context("block signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(HeldSignals { descriptor: SignalFd::with_flags(&held, flags).context("make a signal descriptor")?, before })
+    }
+
+    /// From here on a supervisor reads them, those that have come included.
+    pub fn leave_blocked(self) {
+        std::mem::forget(self);
+    }
+
+    /// An error if one of them has come.
+    pub fn check(&self) -> Result<()> {
+        match self.descriptor.read_signal() {
+            Ok(Some(_)) => bail!("interrupted: nothing was kept"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        // Only a bad argument can fail.
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
+    }
 }
 
 /// The other way, for a process that inherited the supervisor's mask.

@@ -35,7 +35,8 @@ use crate::lifecycle::signal::Signal;
 /// The longest message; an error text is cut to it.
 pub const MESSAGE_MAX: usize = 16 * 1024;
 
-const NAME: &str = "control.sock";
+/// The socket's name in the state directory.
+pub const NAME: &str = "control.sock";
 
 /// What a verb asks of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -221,7 +221,8 @@ pub fn record_root(default_root: &Path, root: &Path) -> Result<()> {
     if roots.last() == Some(&root) {
         return Ok(());
     }
-    roots.retain(|known| *known != root);
+    // What is gone will not come back with our containers.
+    roots.retain(|known| *known != root && known.is_dir());
     roots.push(root);
     let kept = &roots[roots.len().saturating_sub(MAX_ROOTS)..];
     let text: Vec<u8> = kept.iter().flat_map(|root| [root.as_os_str().as_bytes(), b"\n"].concat()).collect();

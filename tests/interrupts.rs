@@ -1,0 +1,107 @@
+//! ^C at an awkward time leaves nothing behind, and what names a stop signal without a hook is heard.
+
+mod common;
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Fixture, Scratch, bookend, bundles, cgroups_named, repository};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Sends SIGINT to a command after each of these times, and waits for its end.
+fn interrupted(mut command: Command, after: Duration) {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after); // the time of the signal is the subject here
+    let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGINT);
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(50), "it did not end by SIGINT after {after:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// From the first instruction to well after the start.
+fn moments() -> impl Iterator<Item = Duration> {
+    [2, 5, 10, 15, 20, 30, 45, 70, 110, 200].into_iter().map(Duration::from_millis)
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing() {
+    for after in moments() {
+        let c = Fixture::busybox().hook("preStop", "true").grace(5);
+        c.write();
+        let bundle = c.bundle();
+        interrupted(c.command(&["run", "--bundle", bundle.to_str().unwrap(), &c.id]), after);
+        c.assert_nothing_left();
+    }
+}
+
+#[test]
+fn an_interrupted_create_leaves_nothing_or_a_whole_container() {
+    for after in moments() {
+        let c = Fixture::busybox().hook("preStop", "true");
+        c.write();
+        let bundle = c.bundle();
+        interrupted(c.command(&["create", "--bundle", bundle.to_str().unwrap(), &c.id]), after);
+        if c.state_dir().exists() {
+            assert_eq!(c.status(), "created", "{after:?}");
+        } else {
+            c.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_rehearsal_leaves_nothing() {
+    for after in moments() {
+        let scratch = Scratch::new();
+        let tmp = scratch.path().join("tmp");
+        fs::create_dir(&tmp).unwrap();
+        let pod = scratch.path().join("pod.yaml");
+        let text = fs::read_to_string(repository().join("testdata/hooks-pod.yaml")).unwrap();
+        fs::write(&pod, text.replace("sleep 10", "sleep 1").replace("hooks-pod", "int-pod")).unwrap();
+        let mut command = Command::new(bookend());
+        command.arg("test").arg(&pod).arg("--bundle").arg(bundles().join("busybox")).args(["--run-for", "1s"]);
+        command.env("TMPDIR", &tmp).env("XDG_RUNTIME_DIR", scratch.path());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let id = format!("test-int-pod-{}", child.id());
+        std::thread::sleep(after); // the time of the signal is the subject here
+        let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGINT);
+        child.wait().unwrap();
+        let left: Vec<_> = fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "left after {after:?}: {left:?}");
+        let cgroups = cgroups_named(&id);
+        assert!(cgroups.is_empty(), "control groups are left after {after:?}: {cgroups:?}");
+    }
+}
+
+#[test]
+fn s_23_a_stop_signal_and_a_grace_period_without_any_hook_are_heard_by_stop() {
+    let c = Fixture::busybox()
+        .shell("trap '' TERM; trap 'exit 3' QUIT; touch /up; while :; do sleep 0.05; done")
+        .stop_signal("SIGQUIT")
+        .grace(20)
+        .started();
+    c.wait_for("the ENTRYPOINT's handlers", |c| c.rootfs().join("up").exists());
+    c.stop().ok().says("exit code 3");
+}
+
+#[test]
+fn a_lifecycle_file_that_names_no_hook_is_told() {
+    let c = Fixture::busybox();
+    let file = c.scratch.path().join("empty.yaml");
+    fs::write(&file, "lifecycle: {}\n").unwrap();
+    let c = c.flag("--lifecycle").flag(file.to_str().unwrap());
+    c.create().ok().says("names no hooks");
+}
+
+#[test]
+fn v_36_a_grace_that_is_no_whole_number_is_a_usage_error_and_nothing_is_touched() {
+    let c = Fixture::busybox().started();
+    for grace in ["--grace=-1", "--grace=1.5", "--grace=soon", "--grace="] {
+        c.call(&["stop", grace, &c.id]).fails(2);
+    }
+    assert_eq!(c.status(), "running");
+}
