@@ -8,8 +8,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::process::{Child, Command};
-use std::sync::mpsc;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::json;
 
-use common::{Fixture, Output, bookend, needs_root};
+use common::{Fixture, Output, Running, bookend, needs_root};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -349,4 +350,89 @@ fn a_terminal_without_one_of_the_callers_still_shows_what_is_said() {
     let c = with_terminal(Fixture::busybox()).shell("tty; echo done");
     let output: Output = c.run().ok();
     assert!(output.stdout.contains("/dev/pts/0") && output.stdout.contains("done"), "{}", output.stdout);
+}
+
+// ── a reader or a writer that does not keep up ──
+
+/// bookend between two pipes of one page.
+struct Piped {
+    running: Running,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+}
+
+fn pipe_through(c: &Fixture, args: &[&str]) -> Piped {
+    let out = c.scratch.path().join("errors");
+    let mut command = c.command(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(fs::File::create(&out).unwrap());
+    let mut child = command.spawn().unwrap();
+    let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    rustix::pipe::fcntl_setpipe_size(&stdin, 4096).unwrap();
+    rustix::pipe::fcntl_setpipe_size(&stdout, 4096).unwrap();
+    Piped { running: Running { child, out }, stdin, stdout }
+}
+
+fn pipe_through_run(c: &Fixture) -> Piped {
+    c.write();
+    let bundle = c.bundle();
+    pipe_through(c, &["run", "--bundle", bundle.to_str().unwrap(), &c.id])
+}
+
+#[test]
+fn a_reader_that_stops_holds_the_supervisor_of_a_flood_up_in_nothing() {
+    // With a hook all verbs are answered by the supervisor.
+    let c = with_terminal(Fixture::busybox()).hook("postStart", "true").shell("yes");
+    let piped = pipe_through_run(&c);
+    c.wait_for("running", |c| c.status() == "running");
+    c.wait_for("a full pipe", |_| rustix::io::ioctl_fionread(&piped.stdout).unwrap() > 0);
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    piped.running.wait().fails(137);
+    drop(piped.stdout);
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_program_that_does_not_read_holds_the_supervisor_of_a_typed_flood_up_in_nothing() {
+    let c = with_terminal(Fixture::busybox()).hook("postStart", "true").grace(1).shell("sleep 1000");
+    let mut piped = pipe_through_run(&c);
+    c.wait_for("running", |c| c.status() == "running");
+    let typed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&typed);
+    let typist = thread::spawn(move || {
+        // Many times what a terminal holds: it does not end before the container does.
+        (0..1024).try_for_each(|_| {
+            count.fetch_add(1024, Ordering::Relaxed);
+            piped.stdin.write_all(&b"y\n".repeat(512))
+        })
+    });
+    let (sender, shown) = mpsc::channel();
+    thread::spawn(move || sender.send(std::io::copy(&mut piped.stdout, &mut std::io::sink())));
+    c.wait_for("much to be typed", |_| typed.load(Ordering::Relaxed) > 8 * 1024);
+    c.stop().ok();
+    piped.running.wait().fails(137);
+    assert!(typist.join().unwrap().is_err(), "what the terminal has no room for is not taken");
+    shown.recv_timeout(LIMIT).unwrap().unwrap();
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_reader_that_is_gone_hangs_the_terminal_up() {
+    let c = Fixture::busybox().started();
+    let mut piped = pipe_through(&c, &["exec", "-t", &c.id, "yes"]);
+    piped.stdout.read_exact(&mut [0; 3]).unwrap();
+    drop(piped.stdout);
+    // SIGHUP, or 1 where the write was the first to hear of it.
+    let code = piped.running.wait().code;
+    assert!([129, 1].contains(&code), "{code}");
+}
+
+#[test]
+fn all_that_a_short_lived_container_says_is_shown() {
+    let c = with_terminal(Fixture::busybox()).shell("seq 1 5000");
+    let mut piped = pipe_through_run(&c);
+    let mut shown = String::new();
+    piped.stdout.read_to_string(&mut shown).unwrap();
+    piped.running.wait().ok();
+    let wanted: String = (1..=5000).map(|number| format!("{number}\r\n")).collect();
+    assert!(shown == wanted, "{} of {} bytes", shown.len(), wanted.len());
 }
