@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::args::{Global, List, TableFormat};
-use super::lookup::{self, Container};
+use super::lookup::Container;
 use crate::container::state::State;
 
 pub fn run(global: &Global, args: &List) -> Result<u8> {
@@ -39,12 +39,11 @@ fn describe(container: &Container) -> serde_json::Value {
 
 fn table(containers: &[Container]) {
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
-    for Container { id, state, .. } in containers {
-        let status =
-            lookup::status_of(state, &containers[rows.len() - 1].dir, containers[rows.len() - 1].lifecycle().as_ref());
+    for container in containers {
+        let (status, state) = (container.status(), &container.state);
         let pid = if status == crate::container::state::Status::Stopped { 0 } else { state.pid };
         rows.push([
-            id.to_string(),
+            container.id.to_string(),
             pid.to_string(),
             status.to_string(),
             state.bundle.display().to_string(),

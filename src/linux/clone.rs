@@ -100,7 +100,7 @@ fn cloned(pid: libc::c_long, pidfd: RawFd, in_cgroup: bool) -> io::Result<Cloned
     }
 }
 
-fn threads() -> usize {
+pub(super) fn threads() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let count =
         status.lines().find_map(|line| line.strip_prefix("Threads:")).and_then(|count| count.trim().parse().ok());

@@ -67,14 +67,6 @@ pub fn close_from(first: RawFd) -> io::Result<()> {
     })
 }
 
-/// Marks every descriptor from `first` on close-on-exec.
-pub fn close_from_on_exec(first: RawFd) -> io::Result<()> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC, |fd| {
-        // SAFETY: fcntl takes integers, and a descriptor that is not open is an error that changes nothing.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-    })
-}
-
 fn close_range(first: RawFd, flags: libc::c_uint, one: impl Fn(RawFd)) -> io::Result<()> {
     // SAFETY: close_range takes three integers.
     if unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) } == 0 {

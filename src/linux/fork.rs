@@ -7,7 +7,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 /// Runs `child` in a new process, which ends with the code that it returns. The caller must be single-threaded.
 pub fn run(child: impl FnOnce() -> i32) -> io::Result<Pid> {
-    debug_assert_eq!(threads(), Some(1), "a process with threads must not fork without exec");
+    debug_assert_eq!(super::clone::threads(), 1, "a process with threads must not fork without exec");
     // SAFETY: the process has one thread, so no lock is held by another one that would be missing in the child.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
@@ -17,11 +17,6 @@ pub fn run(child: impl FnOnce() -> i32) -> io::Result<Pid> {
             unsafe { libc::_exit(code) }
         }
     }
-}
-
-fn threads() -> Option<u32> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
 }
 
 /// Both ends of a pipe, close-on-exec.

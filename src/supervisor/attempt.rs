@@ -114,7 +114,7 @@ impl Attempt {
         child.drain();
         self.over = true;
         child.drain_until = Some(now + DRAIN);
-        Some(child.judge(verdict, self.hook, entry))
+        Some(child.judge(verdict, entry))
     }
 
     /// The time has come: the end of a sleep, of the limit, or of the draining.
@@ -257,7 +257,7 @@ impl Child {
         })
     }
 
-    fn judge(&mut self, report: Report, hook: Hook, entry: &Entry) -> Ended {
+    fn judge(&mut self, report: Report, entry: &Entry) -> Ended {
         let failure = match report {
             Report::Succeeded(success) => return Ended { outcome: Outcome::Succeeded(success), error: None },
             Report::Exited { code: 0 } => {
@@ -269,7 +269,6 @@ impl Child {
             Report::Failed(failure) => failure,
             Report::Started { .. } => unreachable!("`listen` keeps these"),
         };
-        let _ = hook;
         let error = Some(failure.error.clone());
         Ended { outcome: Outcome::Failed(failure), error }
     }
@@ -305,7 +304,7 @@ impl Child {
             super::descendants::kill_below(self.pid, 0);
         }
         if let Some(process) = self.process.take() {
-            // The leader is still unreaped, so neither number can be another's.
+            // `handle` reaps the leader and then reports it: only in between could the numbers be another's.
             let _ = kill(Pid::from_raw(-process.as_raw()), Nix::SIGKILL);
             let _ = kill(process, Nix::SIGKILL);
         }

@@ -42,7 +42,7 @@ impl Supervisor {
         if let Some(records) = &mut self.records
             && !self.removed
         {
-            records.settle(&self.dir, &self.plan, &self.life);
+            records.settle(&self.dir, &self.life);
         }
     }
 
@@ -179,7 +179,7 @@ impl Supervisor {
     /// O-09: history, control groups, state directory; then who asked for it is told.
     fn remove(&mut self, requests: Vec<RequestId>) {
         if let Some(records) = &mut self.records {
-            records.settle(&self.dir, &self.plan, &self.life);
+            records.settle(&self.dir, &self.life);
         }
         for attempt in &mut self.attempts {
             attempt.cancel(clock::now());

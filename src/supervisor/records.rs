@@ -28,7 +28,7 @@ impl Records {
     pub fn create(dir: &Path, plan: &Plan, hook_log_dir: Option<PathBuf>) -> Result<Records> {
         let mut records = Records::open(dir, plan, hook_log_dir)?;
         records.tell(Notice::normal("Created", format!("Created container: {}", plan.container)), dir, plan);
-        records.settle(dir, plan, &Life::created());
+        records.settle(dir, &Life::created());
         Ok(records)
     }
 
@@ -57,10 +57,9 @@ impl Records {
     }
 
     /// Brings `status.json` up to date.
-    pub fn settle(&mut self, dir: &Path, plan: &Plan, life: &Life) {
+    pub fn settle(&mut self, dir: &Path, life: &Life) {
         self.status.phase = life.phase_name().to_owned();
         if let (Some(exit), Some(status)) = (life.exit, &mut self.status.exit) {
-            let _ = plan;
             *status = ExitStatus {
                 code: life.exit_code(),
                 signal: exit.signal.map(|signal| signal.to_string()),
