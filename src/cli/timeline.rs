@@ -35,18 +35,22 @@ pub fn run(global: &Global, args: &Timeline) -> Result<u8> {
 pub fn of(dir: &Path, format: PictureFormat) -> Result<String> {
     let records = journal::read(&dir.join(journal::FILE_NAME))?;
     let over = Status::load(dir).is_ok_and(|status| status.phase == "Stopped");
-    let terminal = std::io::stdout().is_terminal();
-    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
-    Ok(render(
-        &records,
-        &Options {
+    Ok(render(&records, &Options::of_terminal(format, (!over).then(clock::now))))
+}
+
+impl Options {
+    /// What our standard output can show.
+    pub fn of_terminal(format: PictureFormat, now: Option<Instant>) -> Options {
+        let terminal = std::io::stdout().is_terminal();
+        let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
+        Options {
             format,
             width: columns.ok().filter(|columns| *columns >= 60).unwrap_or(100).min(160),
             color: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             unicode: is_utf8(|name| std::env::var(name).ok()),
-            now: (!over).then(clock::now),
-        },
-    ))
+            now,
+        }
+    }
 }
 
 pub fn render(records: &[Record], options: &Options) -> String {

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::annotations::{self, Annotation, PREFIX};
 use super::file;
+use super::model::Hook;
 use super::tree::{Mark, Node, Value, integer, nearest, quote};
 use super::validate::{self, Problems, Wishes, strings};
 
@@ -16,9 +19,29 @@ pub struct Chosen {
     /// `spec.containers[0]`, `spec.template.spec.containers[0]`.
     path: String,
     container: Node,
+    pub role: Role,
     /// The Pod's spec, for what all containers share.
     spec: Node,
     metadata: Option<Node>,
+}
+
+/// What a container is in its Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// An entry of `initContainers`: it runs to its end before the next is started, and has no hooks.
+    Init,
+    /// One of them with `restartPolicy: Always`: it lives on beside the others, and is stopped after them.
+    Sidecar,
+    Main,
+}
+
+/// All containers of one Pod, in the order in which they are started.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// `metadata.name` of the document.
+    pub name: Option<String>,
+    pub containers: Vec<Chosen>,
 }
 
 /// What `test` needs of a Pod's container (lifecycle hooks aside). `$(VAR)` is expanded already.
@@ -40,6 +63,7 @@ pub struct PodContainer {
 
 /// A Pod's spec in a document, and the metadata that belongs to it.
 struct Template<'a> {
+    name: Option<&'a str>,
     path: &'static str,
     spec: &'a Node,
     metadata: Option<&'a Node>,
@@ -48,23 +72,52 @@ struct Template<'a> {
 /// The Pod's spec of a document: its own, a workload's template's or a CronJob's.
 fn template(document: &Node) -> Option<Template<'_>> {
     let spec = document.get("spec")?;
+    let name = document.get("metadata").and_then(|metadata| metadata.get("name")?.text());
     if let Some(template) = spec.get("jobTemplate").and_then(|job| job.get("spec")?.get("template")) {
         let path = "spec.jobTemplate.spec.template.spec";
-        return Some(Template { path, spec: template.get("spec")?, metadata: template.get("metadata") });
+        return Some(Template { name, path, spec: template.get("spec")?, metadata: template.get("metadata") });
     }
     if let Some(template) = spec.get("template")
         && let Some(inner) = template.get("spec")
     {
-        return Some(Template { path: "spec.template.spec", spec: inner, metadata: template.get("metadata") });
+        return Some(Template { name, path: "spec.template.spec", spec: inner, metadata: template.get("metadata") });
     }
     let is_pod = spec.get("containers").is_some() || document.get("kind").and_then(Node::text) == Some("Pod");
-    is_pod.then(|| Template { path: "spec", spec, metadata: document.get("metadata") })
+    is_pod.then(|| Template { name, path: "spec", spec, metadata: document.get("metadata") })
 }
 
 /// Finds the container NAME in a file, or the only one there is.
 pub fn find(path: &Path, name: Option<&str>, problems: &mut Problems) -> Option<Chosen> {
     let label = file::label(path);
-    let documents = file::documents(path, problems)?;
+    let (mut found, mut init_names) = (Vec::new(), Vec::new());
+    for template in templates(&file::documents(path, problems)?, &label, problems)? {
+        main_containers(&template, &label, &mut found, problems);
+        let inits = template.spec.get("initContainers").and_then(Node::list).unwrap_or_default();
+        init_names.extend(inits.iter().filter_map(|node| node.get("name")?.text()).map(str::to_owned));
+    }
+    choose(found, name, &init_names, &label, problems)
+}
+
+/// Every Pod of a file with all of its containers, in the order of the file.
+pub fn all(path: &Path, problems: &mut Problems) -> Vec<Pod> {
+    let label = file::label(path);
+    let Some(documents) = file::documents(path, problems) else { return Vec::new() };
+    let templates = templates(&documents, &label, problems).unwrap_or_default();
+    let pod = |template: Template| {
+        let mut containers = Vec::new();
+        if let Some(node) = template.spec.get("initContainers") {
+            let path = format!("{}.initContainers", template.path);
+            list(node, &path, &template, &label, &mut containers, problems);
+            containers.iter().for_each(|init| init.refuse_hooks(problems));
+        }
+        main_containers(&template, &label, &mut containers, problems);
+        Pod { name: template.name.map(str::to_owned), containers }
+    };
+    templates.into_iter().map(pod).collect()
+}
+
+/// The Pods of a file; that there is none is a problem.
+fn templates<'a>(documents: &'a [Node], label: &str, problems: &mut Problems) -> Option<Vec<Template<'a>>> {
     // `kubectl get -o yaml` wraps several in a List.
     let items = documents.iter().flat_map(|document| match document.get("items").and_then(Node::list) {
         Some(items) if document.get("spec").is_none() => items,
@@ -74,37 +127,25 @@ pub fn find(path: &Path, name: Option<&str>, problems: &mut Problems) -> Option<
     if templates.is_empty() {
         let bare = ["lifecycle", "extensions"].iter().any(|field| documents.iter().any(|d| d.get(field).is_some()));
         let hint = if bare { "; for a file of hooks alone use --lifecycle" } else { "" };
-        problems.error(None, &label, format_args!("Invalid value: no Pod and nothing with .spec.template.spec{hint}"));
+        problems.error(None, label, format_args!("Invalid value: no Pod and nothing with .spec.template.spec{hint}"));
         return None;
     }
-    let mut found = Vec::new();
-    let mut init_names = Vec::new();
-    for template in &templates {
-        containers(template, &label, &mut found, problems);
-        let inits = template.spec.get("initContainers").and_then(Node::list).unwrap_or_default();
-        init_names.extend(inits.iter().filter_map(|node| node.get("name")?.text()));
-    }
-    choose(found, name, &init_names, &label, problems)
+    Some(templates)
 }
 
-fn containers(template: &Template, label: &str, found: &mut Vec<Chosen>, problems: &mut Problems) {
+fn main_containers(template: &Template, label: &str, found: &mut Vec<Chosen>, problems: &mut Problems) {
     let path = format!("{}.containers", template.path);
-    let nodes = match template.spec.get("containers") {
-        None => {
-            problems.error(template.spec.at, &path, "Required value");
-            return;
-        }
-        Some(node) => match node.list() {
-            Some([]) => {
-                problems.error(node.at, &path, "Required value");
-                return;
-            }
-            Some(nodes) => nodes,
-            None => {
-                problems.invalid(node.at, &path, &node.shown(), "must be a list");
-                return;
-            }
-        },
+    match template.spec.get("containers") {
+        None => problems.error(template.spec.at, &path, "Required value"),
+        Some(node) if node.list() == Some(&[]) => problems.error(node.at, &path, "Required value"),
+        Some(node) => list(node, &path, template, label, found, problems),
+    }
+}
+
+fn list(node: &Node, path: &str, template: &Template, label: &str, found: &mut Vec<Chosen>, problems: &mut Problems) {
+    let Some(nodes) = node.list() else {
+        problems.invalid(node.at, path, &node.shown(), "must be a list");
+        return;
     };
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("{path}[{index}]");
@@ -123,8 +164,15 @@ fn containers(template: &Template, label: &str, found: &mut Vec<Chosen>, problem
                 continue;
             }
         };
+        let always = node.get("restartPolicy").and_then(Node::text) == Some("Always");
+        let role = match (path.contains(".initContainers["), always) {
+            (true, true) => Role::Sidecar,
+            (true, false) => Role::Init,
+            (false, _) => Role::Main,
+        };
         found.push(Chosen {
             name,
+            role,
             file: label.to_owned(),
             path,
             container: node.clone(),
@@ -137,7 +185,7 @@ fn containers(template: &Template, label: &str, found: &mut Vec<Chosen>, problem
 fn choose(
     mut found: Vec<Chosen>,
     name: Option<&str>,
-    init_names: &[&str],
+    init_names: &[String],
     label: &str,
     problems: &mut Problems,
 ) -> Option<Chosen> {
@@ -154,7 +202,7 @@ fn choose(
         1 => found.into_iter().find(|chosen| chosen.name == name),
         0 if found.is_empty() => None,
         0 => {
-            let init = if init_names.contains(&name) { " (that one is an init container)" } else { "" };
+            let init = if init_names.iter().any(|init| init == name) { " (that one is an init container)" } else { "" };
             let why = format!("Not found: {}{init}; {label} has the containers {}", quote(name), names());
             problems.error(None, "--container", why);
             None
@@ -173,6 +221,36 @@ const OURS: [&str; 4] = ["lifecycle", "ports", "terminationGracePeriodSeconds", 
 const NEAR: [&str; 1] = ["hostPorts"];
 
 impl Chosen {
+    /// The file that it was found in, as messages show it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Where the hook was written: its key in the stanza, or its annotation; else where the container begins.
+    pub fn place_of(&self, hook: Hook) -> Mark {
+        let stanza = ["lifecycle", "extensions"].iter().find_map(|part| self.container.get(part)?.key(hook.name()));
+        let word = hook.name().replace("Sta", "-sta").replace("Sto", "-sto");
+        let annotation = || {
+            let values = self.annotations(&mut Problems::default());
+            let own = |key: &str| key.split_once('/').is_some_and(|(_, rest)| rest.split('.').next() == Some(&word));
+            values.into_iter().find(|(key, ..)| own(key)).map(|(_, _, at)| at)
+        };
+        stanza.or_else(annotation).unwrap_or(self.container.at)
+    }
+
+    /// Where the container begins.
+    pub fn place(&self) -> Mark {
+        self.container.at
+    }
+
+    /// Kubernetes' own words.
+    fn refuse_hooks(&self, problems: &mut Problems) {
+        if let (Role::Init, Some(at)) = (self.role, self.container.key("lifecycle")) {
+            let why = "Forbidden: may not be set for init containers without restartPolicy=Always";
+            problems.error(at, &format!("{}.lifecycle", self.path), why);
+        }
+    }
+
     /// The hooks of the container, by stanza and by annotation.
     pub fn wishes(&self, problems: &mut Problems) -> Wishes {
         let mut wishes = Wishes::default();

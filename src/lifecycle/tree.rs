@@ -64,6 +64,12 @@ impl Node {
         fields.iter().find(|(key, _, node)| key == name && node.value != Value::Null).map(|(_, _, node)| node)
     }
 
+    /// Where a field's name was written; as `get`, a `null` is none.
+    pub fn key(&self, name: &str) -> Option<Mark> {
+        let Value::Map(fields) = &self.value else { return None };
+        fields.iter().find(|(key, _, node)| key == name && node.value != Value::Null).map(|(_, at, _)| *at)
+    }
+
     /// The text of a string; numbers and booleans are none.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
