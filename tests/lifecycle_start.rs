@@ -223,6 +223,38 @@ fn p_10_an_entrypoint_that_exits_by_itself_interrupts_post_start() {
 }
 
 #[test]
+fn p_15_below_a_kubelet_a_pods_own_hooks_are_the_kubelets() {
+    // What a CRI runtime writes for a container whose Pod has a lifecycle: the kubelet itself runs those hooks.
+    let lifecycle =
+        r#"{"postStart":{"exec":{"command":["touch","/hook"]}},"preStop":{"exec":{"command":["touch","/hook"]}}}"#;
+    let pod = format!(r#"{{"spec":{{"containers":[{{"name":"web","lifecycle":{lifecycle}}}]}}}}"#);
+    let c = Fixture::busybox()
+        .annotation("io.kubernetes.cri.container-type", "container")
+        .annotation("io.kubernetes.cri.container-name", "web")
+        .annotation("io.kubernetes.container.preStopHandler", lifecycle)
+        .annotation("kubectl.kubernetes.io/last-applied-configuration", &pod)
+        .started();
+    assert_eq!(c.state()["phase"], serde_json::Value::Null, "it has hooks");
+    assert!(!c.state_dir().join("control.sock").exists());
+    c.stop().ok();
+    assert!(!c.rootfs().join("hook").exists());
+}
+
+#[test]
+fn x_e11_a_hook_that_the_end_of_the_entrypoint_killed_did_not_fail() {
+    // Sooner or later the kernel kills the hook before the exit of PID 1 is seen: whichever is heard first, it is one thing.
+    for _ in 0..3 {
+        let c = Fixture::busybox().shell("while [ ! -e /up ]; do sleep 0.05; done; exit 5");
+        let c = c.hook("postStart", "touch /up; sleep 1000");
+        c.create().ok();
+        c.verb("start").fails(1).says("container exited (exit code 5)");
+        let hook = &c.state()["hooks"]["postStart"];
+        assert_eq!((&hook["state"], &hook["exitCode"]), (&json!("Interrupted"), &serde_json::Value::Null));
+        assert_eq!(c.reasons().iter().filter(|reason| *reason == "FailedPostStartHook").count(), 1);
+    }
+}
+
+#[test]
 fn p_10_an_exit_with_0_during_post_start_is_completed() {
     let c = Fixture::busybox().shell("while [ ! -e /up ]; do sleep 0.05; done");
     let c = c.hook("postStart", "touch /up; sleep 1000").flag("--keep");
