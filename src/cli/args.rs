@@ -410,6 +410,8 @@ pub struct Logs {
 pub enum PictureFormat {
     Text,
     Json,
+    Svg,
+    Html,
 }
 
 #[derive(Debug, Args)]
