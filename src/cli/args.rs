@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
+use crate::lifecycle::model::PostStartStop;
 
 /// What `--version` prints after the name; runc's form.
 const VERSION: &str =
@@ -107,9 +108,11 @@ pub struct HookFlags {
     /// Keep nothing of the container's hooks after it is deleted
     #[arg(long)]
     pub no_history: bool,
-    #[arg(long, value_name = "WHEN", hide = true)]
-    pub poststart_stop: Option<String>,
-    #[arg(long, hide = true)]
+    /// When a stop that is asked for during postStart begins [default: now]
+    #[arg(long, value_name = "WHEN")]
+    pub poststart_stop: Option<PostStartStop>,
+    /// Fail where Kubernetes does though bookend need not: tcpSocket hooks
+    #[arg(long)]
     pub strict_kubernetes: bool,
 }
 
