@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::annotations::{self, Annotation};
 use super::file;
-use super::model::{Hook, Plan};
+use super::model::{Entry, Hook, Plan};
 use super::pod::{self, Chosen, PodContainer};
 use super::rule::Rule;
 use super::signal::Signal;
