@@ -295,6 +295,35 @@ fn p_11_while_stopping_before_running_the_status_stays_created() {
 }
 
 #[test]
+fn p_12_with_poststart_stop_wait_a_stop_waits_for_post_start_as_in_kubernetes() {
+    let c = Fixture::busybox().shell("trap 'echo term >> /log; exit 0' TERM; touch /up; while :; do sleep 0.05; done");
+    let c = c.hook("postStart", &format!("touch /posting; {WAIT_FOR_GO}; echo post >> /log"));
+    // Before the verb too, as callers give it; kept with the container.
+    let c = c.hook("preStop", "echo drain >> /log");
+    c.write();
+    let bundle = c.bundle();
+    c.call(&["--poststart-stop", "wait", "create", "--bundle", bundle.to_str().unwrap(), &c.id]).ok();
+    let start = c.spawn(&["start", &c.id]);
+    c.wait_for("postStart", |c| c.rootfs().join("posting").exists() && c.rootfs().join("up").exists());
+    c.verb("kill").ok();
+    let stop = c.spawn(&["stop", &c.id]);
+    c.wait_for("two requests", |c| c.reasons().iter().filter(|reason| *reason == "StopRequested").count() == 2);
+    assert_eq!((c.phase(), c.status()), ("Starting".into(), "created".into()));
+    go(&c);
+    // Kubernetes has it running for a moment; then the stop.
+    start.wait().ok();
+    stop.wait().ok();
+    assert_eq!(c.read("/log"), "post\ndrain\nterm\n");
+    assert!(at(&c, "StopRequested") < at(&c, "Started") && at(&c, "Started") < at(&c, "Killing"));
+}
+
+#[test]
+fn p_12_another_word_is_a_usage_error_that_lists_both() {
+    let c = Fixture::busybox().flag("--poststart-stop=later");
+    c.create().fails(2).says("now, wait");
+}
+
+#[test]
 fn p_14_start_returns_only_after_post_start_so_that_containers_start_in_order() {
     let first = Fixture::busybox().hook("postStart", "sleep 0.5; touch /ready").started();
     assert!(first.rootfs().join("ready").exists());

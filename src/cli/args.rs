@@ -9,6 +9,7 @@ use super::test::expect::Expectation;
 use super::test::fault::Fault;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
+use crate::lifecycle::model::PostStartStop;
 
 /// What `--version` prints after the name; runc's form.
 const VERSION: &str =
@@ -109,9 +110,11 @@ pub struct HookFlags {
     /// Keep nothing of the container's hooks after it is deleted
     #[arg(long)]
     pub no_history: bool,
-    #[arg(long, value_name = "WHEN", hide = true)]
-    pub poststart_stop: Option<String>,
-    #[arg(long, hide = true)]
+    /// When a stop that is asked for during postStart begins [default: now]
+    #[arg(long, value_name = "WHEN")]
+    pub poststart_stop: Option<PostStartStop>,
+    /// Fail where Kubernetes does though bookend need not: tcpSocket hooks
+    #[arg(long)]
     pub strict_kubernetes: bool,
 }
 
@@ -456,6 +459,8 @@ pub struct Logs {
 pub enum PictureFormat {
     Text,
     Json,
+    Svg,
+    Html,
 }
 
 #[derive(Debug, Args)]

@@ -72,6 +72,7 @@ struct Task {
     entry: Entry,
     fault: Option<HandlerFault>,
     container: String,
+    strict_kubernetes: bool,
     state: State,
     dir: PathBuf,
     env: Vec<String>,
@@ -99,6 +100,7 @@ impl Task {
             at,
             entry: plan.entries(hook).get(at).context("no such entry")?.clone(),
             fault: faults.handlers.get(&hook).copied(),
+            strict_kubernetes: plan.strict_kubernetes,
             container: plan.container,
             state: State::load(&root, &id)?,
             dir,
@@ -113,6 +115,12 @@ impl Task {
         match (&self.entry.handler, self.fault.and_then(stand_in)) {
             (_, Some(stand_in)) => self.exec(&[], Some(stand_in), report),
             (Handler::Exec { command }, None) => self.exec(command, None, report),
+            // X-T03
+            (Handler::TcpSocket { .. }, None) if self.strict_kubernetes => Ok(Report::Failed(Failure {
+                class: "invalid handler".into(),
+                error: "invalid handler: the kubelet has no tcpSocket hooks (--strict-kubernetes)".into(),
+                ..Failure::default()
+            })),
             (handler, None) => self.probe(handler),
         }
     }

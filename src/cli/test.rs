@@ -25,12 +25,14 @@ use anyhow::{Result, anyhow};
 
 use super::args::{Global, PictureFormat, Test, TestFormat};
 use super::log::Log;
-use super::{timeline, with_code};
+use super::timeline::{self, Terminal};
+use super::with_code;
 use crate::lifecycle::time::Instant;
+use crate::lifecycle::timeline::{Life, Story};
 use crate::linux::clock;
 use director::Director;
 use progress::Progress;
-use target::{Drawing, Target};
+use target::Target;
 use verdict::Verdict;
 
 pub fn run(global: &Global, args: &Test) -> Result<u8> {
@@ -52,7 +54,7 @@ pub fn run(global: &Global, args: &Test) -> Result<u8> {
 /// `--junit` and `--timeline`.
 struct Targets {
     junit: Option<Target>,
-    timeline: Option<(Drawing, Target)>,
+    timeline: Option<(PictureFormat, Target)>,
 }
 
 impl Targets {
@@ -60,18 +62,18 @@ impl Targets {
         if args.junit.is_some() && args.junit == args.timeline {
             return Err(anyhow!("--junit and --timeline name the same file: give each its own"));
         }
-        let drawing = args.timeline.as_deref().map(Drawing::of).transpose()?;
+        let format = args.timeline.as_deref().map(target::picture_format).transpose()?;
         let junit = args.junit.as_deref().map(|path| Target::open("--junit", path)).transpose()?;
         let timeline = args.timeline.as_deref().map(|path| Target::open("--timeline", path)).transpose()?;
-        Ok(Targets { junit, timeline: drawing.zip(timeline) })
+        Ok(Targets { junit, timeline: format.zip(timeline) })
     }
 
     fn write(self, verdicts: &[Verdict]) -> Result<()> {
         if let Some(junit) = self.junit {
             junit.write(&junit::report(verdicts)?)?;
         }
-        if let Some((drawing, timeline)) = self.timeline {
-            timeline.write(&picture(verdicts, drawing))?;
+        if let Some((format, timeline)) = self.timeline {
+            timeline.write(&drawn(verdicts, format, target::TERMINAL))?;
         }
         Ok(())
     }
@@ -79,7 +81,9 @@ impl Targets {
 
 fn print(args: &Test, verdicts: &[Verdict]) {
     let text = match args.format {
-        TestFormat::Text => report::text(verdicts, args.quiet, &lives(verdicts, PictureFormat::Text)),
+        TestFormat::Text => {
+            report::text(verdicts, args.quiet, &drawn(verdicts, PictureFormat::Text, Terminal::of_stdout()))
+        }
         TestFormat::Json => format!("{:#}\n", report::json(verdicts)),
         TestFormat::Tap => report::tap(verdicts),
         TestFormat::Github => report::github(verdicts),
@@ -88,27 +92,20 @@ fn print(args: &Test, verdicts: &[Verdict]) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// The lives, one below the other, as this terminal can show them.
-fn lives(verdicts: &[Verdict], format: PictureFormat) -> String {
-    let acts = verdicts.iter().filter_map(|verdict| verdict.act.as_ref());
-    let pictures: Vec<String> =
-        acts.map(|act| timeline::render(&act.records, &timeline::Options::of_terminal(format, None))).collect();
-    pictures.join("\n")
+fn drawn(verdicts: &[Verdict], format: PictureFormat, terminal: Terminal) -> String {
+    timeline::render(&stories(verdicts), format, terminal)
 }
 
-fn picture(verdicts: &[Verdict], drawing: Drawing) -> String {
-    let acts = verdicts.iter().filter_map(|verdict| verdict.act.as_ref());
-    match drawing {
-        Drawing::Text => {
-            let lives: Vec<String> =
-                acts.map(|act| crate::lifecycle::timeline::text(&act.records, 100, false, None)).collect();
-            lives.join("\n")
-        }
-        Drawing::Json => {
-            let lives: Vec<_> = acts.map(|act| crate::lifecycle::timeline::json(&act.records, None)).collect();
-            format!("{:#}\n", serde_json::Value::from(lives))
-        }
-    }
+/// The lives of all containers that had one.
+fn stories(verdicts: &[Verdict]) -> Vec<Story> {
+    let story = |verdict: &Verdict| {
+        let act = verdict.act.as_ref()?;
+        let mut life = Life::of(&act.records, None)?;
+        life.describe(&verdict.player.part.plan);
+        let (records, status) = (act.records.clone(), Some(act.status.clone()));
+        Some(Story { life, records, status, output: act.logs.clone() })
+    };
+    verdicts.iter().filter_map(story).collect()
 }
 
 /// interface.md 2.4, over all containers: this machine's fault before bad input, and that before a failed verdict.

@@ -16,7 +16,7 @@ use nix::sys::signalfd::SignalFd;
 
 use super::super::args::Global;
 use super::super::create::Prepared;
-use super::super::{delete, run, with_code};
+use super::super::{delete, run, timeline, with_code};
 use super::stage::{self, Stage};
 use super::wire::{Act, Lines, Order, Part, Story, Word, tell};
 use super::{listeners, spent};
@@ -375,6 +375,7 @@ impl Actor {
             exit_code: self.exit_code,
             stories: self.stories(&self.part.plan, &records),
             records,
+            logs: timeline::read(&self.dir)?.map(|story| story.output).unwrap_or_default(),
             output: self.last.drain(..).collect(),
             listening: std::mem::take(&mut self.listening),
             has_shell: stage.has_shell(),

@@ -95,10 +95,6 @@ fn read(args: &Test) -> Result<Vec<(String, Pod)>> {
 
 fn player(args: &Test, pod: &Option<String>, chosen: Chosen, warnings: &mut Vec<String>) -> Result<Player> {
     let resolved = source::of_container(chosen.clone())?;
-    let unbuilt = source::refuse_unbuilt(&resolved.plan);
-    if !unbuilt.is_empty() {
-        bail!(Invalid { problems: unbuilt });
-    }
     warnings.extend(resolved.warnings.iter().cloned());
     let mut problems = Problems::default();
     let container = chosen.container(&mut problems);

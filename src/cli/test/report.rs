@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::hooks;
 use super::verdict::{Check, Verdict, stop_took};
-use crate::lifecycle::timeline;
+use crate::lifecycle::timeline::Life;
 
 /// The failures' stories with the pictures between them, then a line for each check.
 pub fn text(verdicts: &[Verdict], quiet: bool, picture: &str) -> String {
@@ -71,7 +71,7 @@ fn container(verdict: &Verdict) -> Value {
         value["exit"] = status["exit"].clone();
         value["exitCode"] = json!(act.exit_code);
         value["stopSeconds"] = json!(stop_took(act).map(|took| took.as_secs_f64()));
-        value["timeline"] = timeline::json(&act.records, None);
+        value["timeline"] = Life::of(&act.records, None).map_or(Value::Null, |life| life.json());
     }
     value
 }

@@ -7,24 +7,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// How a picture is written, by the ending of its file's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drawing {
-    Text,
-    Json,
-}
+use super::super::args::PictureFormat;
+use super::super::timeline::Terminal;
 
-impl Drawing {
-    pub fn of(path: &Path) -> Result<Drawing> {
-        match path.extension().and_then(|ending| ending.to_str()) {
-            Some("txt") => Ok(Drawing::Text),
-            Some("json") => Ok(Drawing::Json),
-            _ => {
-                bail!("--timeline {}: the name has to end in .txt or .json, which says how it is drawn", path.display())
-            }
-        }
+/// How a picture is drawn, by the ending of its file's name.
+pub fn picture_format(path: &Path) -> Result<PictureFormat> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("svg") => Ok(PictureFormat::Svg),
+        Some("html") => Ok(PictureFormat::Html),
+        Some("json") => Ok(PictureFormat::Json),
+        Some("txt") => Ok(PictureFormat::Text),
+        _ => bail!(
+            "--timeline {}: the name has to end in .svg, .html, .json or .txt, which says how it is drawn",
+            path.display()
+        ),
     }
 }
+
+/// What a text file can hold.
+pub const TERMINAL: Terminal = Terminal { columns: 100, color: false, unicode: true };
 
 /// A file that will be written at the end. One that it had to make is removed again if that never comes.
 #[derive(Debug)]
@@ -90,9 +91,10 @@ mod tests {
 
     #[test]
     fn the_ending_of_the_name_says_how_the_picture_is_drawn() {
-        assert_eq!(Drawing::of(Path::new("a.txt")).unwrap(), Drawing::Text);
-        let error = Drawing::of(Path::new("a.png")).unwrap_err().to_string();
-        assert!(error.contains(".txt or .json"), "{error}");
-        assert!(Drawing::of(Path::new("txt")).is_err());
+        assert_eq!(picture_format(Path::new("a.txt")).unwrap(), PictureFormat::Text);
+        assert_eq!(picture_format(Path::new("a.b.svg")).unwrap(), PictureFormat::Svg);
+        let error = picture_format(Path::new("a.png")).unwrap_err().to_string();
+        assert!(error.contains(".svg, .html, .json or .txt"), "{error}");
+        assert!(picture_format(Path::new("txt")).is_err());
     }
 }

@@ -26,6 +26,7 @@ use crate::lifecycle::journal::Record;
 use crate::lifecycle::model::{Hook, Plan};
 use crate::lifecycle::pod::Role;
 use crate::lifecycle::status::Status;
+use crate::lifecycle::timeline::Output;
 
 /// All that an actor needs to know of its container.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,6 +70,8 @@ pub struct Act {
     pub exit_code: Option<i32>,
     /// Of every hook that did not succeed.
     pub stories: Vec<Story>,
+    /// What the hooks printed, the end of it.
+    pub logs: Vec<Output>,
     /// The last lines that the ENTRYPOINT wrote.
     pub output: Vec<String>,
     /// Where something listened in the container's network just before the stop: `8080`, `9000 (127.0.0.1 only)`.

@@ -35,14 +35,16 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     ];
     let lists = (vec(entry(PreStart), 0..3), vec(entry(PostStop), 0..3));
     let singles = (proptest::option::of(entry(PostStart)), proptest::option::of(entry(PreStop)));
-    (lists, singles, 0..=40u64, signal).prop_map(
-        |((pre_start, post_stop), (post_start, pre_stop), grace_seconds, stop_signal)| Plan {
+    let post_start_stop = prop_oneof![2 => Just(PostStartStop::Now), 1 => Just(PostStartStop::Wait)];
+    (lists, singles, 0..=40u64, signal, post_start_stop).prop_map(
+        |((pre_start, post_stop), (post_start, pre_stop), grace_seconds, stop_signal, post_start_stop)| Plan {
             pre_start,
             post_start,
             pre_stop,
             post_stop,
             grace_seconds,
             stop_signal,
+            post_start_stop,
             ..Plan::empty("web")
         },
     )
@@ -78,6 +80,8 @@ struct World {
     next_request: u64,
     /// What the rows say of the end of the budget, reckoned here a second time.
     budget_end: Option<Instant>,
+    /// P-12: the grace in seconds of a stop that is acted on when postStart has ended.
+    queued_grace: Option<u64>,
     asked_in_pre_start: Option<Instant>,
     signalled_at: Option<Instant>,
     exits_told: usize,
@@ -100,6 +104,7 @@ impl World {
             open: BTreeMap::new(),
             next_request: 0,
             budget_end: None,
+            queued_grace: None,
             asked_in_pre_start: None,
             signalled_at: None,
             exits_told: 0,
@@ -138,8 +143,14 @@ impl World {
 
     /// T0 and G by lifecycle.md section 1, S-17, S-18.
     fn reckon(&mut self, request: &StopRequest) {
-        let end = self.now + Duration::from_secs(request.grace_seconds.unwrap_or(self.plan.grace_seconds));
+        let grace = request.grace_seconds.unwrap_or(self.plan.grace_seconds);
+        let end = self.now + Duration::from_secs(grace);
+        let waits = self.plan.post_start_stop == PostStartStop::Wait && self.plan.post_start.is_some();
         match (&self.life.phase, self.budget_end) {
+            (Phase::Executing | Phase::Starting, _) if waits => {
+                let shortest = |earlier: u64| request.grace_seconds.map_or(earlier, |grace| grace.min(earlier));
+                self.queued_grace = Some(self.queued_grace.map_or(grace, shortest));
+            }
             (Phase::PreStart(_), _) => {
                 let end = end.min(self.now + Duration::from_secs(10));
                 self.asked_in_pre_start = Some(self.asked_in_pre_start.map_or(end, |earlier| earlier.min(end)));
@@ -244,10 +255,19 @@ impl World {
                 (reason, None) => panic!("{reason} tells of an attempt and not how it ended"),
             }
         }
+        if notice.reason == "Killing" && self.queued_grace.is_some() {
+            // P-12: whatever was asked for, nothing of the stop comes before the end of postStart.
+            assert!(!self.running.contains(&PostStart), "a stop while postStart runs");
+        }
         match notice.reason.as_str() {
             "Exited" => self.exits_told += 1,
-            "Started" => self.told_started = true,
+            "Started" => {
+                self.told_started = true;
+                let queued = self.queued_grace.take();
+                self.budget_end = queued.map(|grace| self.now + Duration::from_secs(grace)).or(self.budget_end);
+            }
             "Killing" if notice.message == "FailedPostStartHook" => {
+                self.queued_grace = None;
                 self.budget_end = Some(self.now + Duration::from_secs(self.plan.grace_seconds));
             }
             _ => {}
