@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod container;
 pub mod handler;
+pub mod image;
 pub mod lifecycle;
 pub mod linux;
 pub mod supervisor;
