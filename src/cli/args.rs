@@ -416,6 +416,8 @@ pub struct Logs {
 pub enum PictureFormat {
     Text,
     Json,
+    Svg,
+    Html,
 }
 
 #[derive(Debug, Args)]
