@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 pub mod cgroup;
+pub mod check;
 pub mod cli;
 pub mod container;
 pub mod handler;

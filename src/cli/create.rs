@@ -43,7 +43,6 @@ pub struct Prepared {
 pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
     let bundle = Bundle::load(&args.bundle)?;
     let flags = Flags { global: &global.hooks, verb: &args.hooks };
-    flags.refuse_unbuilt()?;
     let annotations = bundle.config.annotations().clone().unwrap_or_default().into_iter().collect();
     let sources = Sources {
         pod: flags.either(|flags| flags.pod.as_deref()),
@@ -54,11 +53,8 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
         id: args.id.as_str(),
         flags_are_global: args.hooks.pod.is_none() && args.hooks.lifecycle.is_none(),
     };
-    let resolved = source::resolve(&sources)?;
-    let unbuilt = source::refuse_unbuilt(&resolved.plan);
-    if !unbuilt.is_empty() {
-        bail!(source::Invalid { problems: unbuilt });
-    }
+    let mut resolved = source::resolve(&sources)?;
+    flags.apply(&mut resolved.plan);
     let log = Log::new(global);
     if !resolved.plan.has_hooks()
         && let Some(file) = sources.lifecycle.or(sources.pod)
@@ -91,14 +87,10 @@ impl<'a> Flags<'a> {
         of(self.verb).or_else(|| of(self.global))
     }
 
-    fn refuse_unbuilt(&self) -> Result<()> {
-        if self.either(|flags| flags.poststart_stop.as_deref()).is_some_and(|when| when != "now") {
-            bail!("--poststart-stop: only \"now\" is supported by this version of bookend yet");
-        }
-        if self.global.strict_kubernetes || self.verb.strict_kubernetes {
-            bail!("--strict-kubernetes is not supported by this version of bookend yet; leave the flag out");
-        }
-        Ok(())
+    /// What they say of how hooks are run.
+    fn apply(&self, plan: &mut Plan) {
+        plan.post_start_stop = self.either(|flags| flags.poststart_stop).unwrap_or_default();
+        plan.strict_kubernetes = self.global.strict_kubernetes || self.verb.strict_kubernetes;
     }
 }
 

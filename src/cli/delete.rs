@@ -4,11 +4,12 @@ use anyhow::{Result, bail};
 
 use super::args::{Delete, Global};
 use super::log::Log;
+use super::lookup::Container;
 use crate::container::delete;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
 use crate::container::state::{ContainerError, State};
-use crate::supervisor::control::{self, Answer, Request};
+use crate::supervisor::control::{Answer, Request};
 use crate::supervisor::removal;
 
 pub fn run(global: &Global, args: &Delete) -> Result<u8> {
@@ -34,7 +35,8 @@ pub fn remove(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String>>
     };
     let dir = root.container(id);
     if state.has_hooks {
-        match control::ask_in(&dir, Request::Delete { force }) {
+        let container = Container { root: root.clone(), id: id.clone(), dir: dir.clone(), state: state.clone() };
+        match container.ask(Request::Delete { force }) {
             Ok(Some(Answer::Error(text))) if text.starts_with("that is not stopped") => {
                 bail!("cannot delete container \"{id}\" {text}")
             }

@@ -59,6 +59,7 @@ struct Task {
     at: usize,
     entry: Entry,
     container: String,
+    strict_kubernetes: bool,
     state: State,
     dir: PathBuf,
     env: Vec<String>,
@@ -85,6 +86,7 @@ impl Task {
             hook,
             at,
             entry: plan.entries(hook).get(at).context("no such entry")?.clone(),
+            strict_kubernetes: plan.strict_kubernetes,
             container: plan.container,
             state: State::load(&root, &id)?,
             dir,
@@ -95,6 +97,12 @@ impl Task {
     fn run(&self, report: &mut File) -> Result<Report> {
         match &self.entry.handler {
             Handler::Exec { command } => self.exec(command, report),
+            // X-T03
+            Handler::TcpSocket { .. } if self.strict_kubernetes => Ok(Report::Failed(Failure {
+                class: "invalid handler".into(),
+                error: "invalid handler: the kubelet has no tcpSocket hooks (--strict-kubernetes)".into(),
+                ..Failure::default()
+            })),
             handler => self.probe(handler),
         }
     }

@@ -43,7 +43,7 @@ pub fn records(global: &Global, id: &ContainerId) -> Result<PathBuf> {
 }
 
 impl Container {
-    /// Asks the container's supervisor; None when there is none (any more).
+    /// Asks the container's supervisor and waits for its answer, as every verb does; None when there is none (any more).
     pub fn ask(&self, request: Request) -> Result<Option<Answer>> {
         control::ask_in(&self.dir, request)
     }

@@ -11,14 +11,14 @@ use super::create::{
     Prepared, begin_records, kept_namespaces, make, make_with, options, prepare, refuse_lost_terminal,
 };
 use super::log::Log;
+use super::lookup::{self, Container};
 use super::{start, with_code};
 use crate::container::create::{CreateOptions, Created};
 use crate::container::id::ContainerId;
 use crate::container::link::Failure;
-use crate::container::state::{Identity, State};
+use crate::container::state::Identity;
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
-use crate::lifecycle::status::Status;
 use crate::linux::{fd, fork};
 use crate::supervisor::boot::{Handover, HeldSignals, await_ready};
 use crate::supervisor::control::{self, Answer, Request};
@@ -117,15 +117,13 @@ fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) ->
 fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
     refuse_lost_terminal(&args.create, prepared)?;
     launch(global, &args.create, prepared)?;
-    let root = global.root()?;
-    let id = &args.create.id;
-    let dir = root.container(id);
-    let why = match control::ask_in(&dir, Request::Start)? {
-        Some(Answer::Ok) => match start::poststart(&State::load(&root, id)?, &dir) {
+    let container = lookup::container(global, &args.create.id)?;
+    let why = match container.ask(Request::Start)? {
+        Some(Answer::Ok) => match start::poststart(&container.state, &container.dir) {
             Ok(()) => return Ok(0),
             Err(error) => error,
         },
-        Some(Answer::Error(text)) => match code_at_the_end(&dir) {
+        Some(Answer::Error(text)) => match code_at_the_end(&container) {
             // It is the container's own code, or that of what kept it from running; a success it is not.
             Some(code) if code != 0 => with_code(u8::try_from(code).unwrap_or(125), anyhow::anyhow!(text)),
             _ => anyhow::anyhow!(text),
@@ -133,17 +131,17 @@ fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepare
         _ => anyhow::anyhow!("the supervisor ended before the container was running"),
     };
     // All of it goes: nobody has got an id to delete it by.
-    if let Err(error) = super::delete::remove(&root, id, true) {
+    if let Err(error) = super::delete::remove(&container.root, &container.id, true) {
         Log::new(global).warn(&format!("{error:#}"));
     }
     Err(why)
 }
 
 /// Waits for the end of a life, and reads how it ended: from the supervisor, or from what it wrote before it ended itself.
-fn code_at_the_end(dir: &std::path::Path) -> Option<i32> {
-    match control::ask_in(dir, Request::Wait) {
+fn code_at_the_end(container: &Container) -> Option<i32> {
+    match container.ask(Request::Wait) {
         Ok(Some(Answer::Exit(code))) => code,
-        _ => Status::load(dir).ok()?.exit?.code,
+        _ => container.lifecycle()?.exit?.code,
     }
 }
 

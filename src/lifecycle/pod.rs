@@ -1,11 +1,13 @@
 //! Pods, and what has a Pod's template in it: the hooks of one of their containers, and what `test` runs of it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::annotations::{self, Annotation, PREFIX};
 use super::file;
+use super::rule::Rule;
 use super::tree::{Mark, Node, Value, integer, nearest, quote};
-use super::validate::{self, Problems, Wishes, strings};
+use super::validate::{self, Problems, Wishes, legible, strings};
 
 /// A container that was found in a file.
 #[derive(Clone, Debug)]
@@ -14,11 +16,11 @@ pub struct Chosen {
     /// The file, as messages show it.
     file: String,
     /// `spec.containers[0]`, `spec.template.spec.containers[0]`.
-    path: String,
-    container: Node,
+    pub path: String,
+    pub container: Node,
     /// The Pod's spec, for what all containers share.
-    spec: Node,
-    metadata: Option<Node>,
+    pub spec: Arc<Node>,
+    pub metadata: Option<Arc<Node>>,
 }
 
 /// What `test` needs of a Pod's container (lifecycle hooks aside). `$(VAR)` is expanded already.
@@ -39,14 +41,15 @@ pub struct PodContainer {
 }
 
 /// A Pod's spec in a document, and the metadata that belongs to it.
-struct Template<'a> {
-    path: &'static str,
-    spec: &'a Node,
-    metadata: Option<&'a Node>,
+#[derive(Clone, Copy)]
+pub struct Template<'a> {
+    pub path: &'static str,
+    pub spec: &'a Node,
+    pub metadata: Option<&'a Node>,
 }
 
 /// The Pod's spec of a document: its own, a workload's template's or a CronJob's.
-fn template(document: &Node) -> Option<Template<'_>> {
+pub fn template(document: &Node) -> Option<Template<'_>> {
     let spec = document.get("spec")?;
     if let Some(template) = spec.get("jobTemplate").and_then(|job| job.get("spec")?.get("template")) {
         let path = "spec.jobTemplate.spec.template.spec";
@@ -61,16 +64,19 @@ fn template(document: &Node) -> Option<Template<'_>> {
     is_pod.then(|| Template { path: "spec", spec, metadata: document.get("metadata") })
 }
 
+/// The objects of a document: `kubectl get -o yaml` wraps several in a List.
+pub fn items(document: &Node) -> &[Node] {
+    match document.get("items").and_then(Node::list) {
+        Some(items) if document.get("spec").is_none() => items,
+        _ => std::slice::from_ref(document),
+    }
+}
+
 /// Finds the container NAME in a file, or the only one there is.
 pub fn find(path: &Path, name: Option<&str>, problems: &mut Problems) -> Option<Chosen> {
     let label = file::label(path);
     let documents = file::documents(path, problems)?;
-    // `kubectl get -o yaml` wraps several in a List.
-    let items = documents.iter().flat_map(|document| match document.get("items").and_then(Node::list) {
-        Some(items) if document.get("spec").is_none() => items,
-        _ => std::slice::from_ref(document),
-    });
-    let templates: Vec<Template> = items.filter_map(template).collect();
+    let templates: Vec<Template> = documents.iter().flat_map(items).filter_map(template).collect();
     if templates.is_empty() {
         let bare = ["lifecycle", "extensions"].iter().any(|field| documents.iter().any(|d| d.get(field).is_some()));
         let hint = if bare { "; for a file of hooks alone use --lifecycle" } else { "" };
@@ -80,38 +86,41 @@ pub fn find(path: &Path, name: Option<&str>, problems: &mut Problems) -> Option<
     let mut found = Vec::new();
     let mut init_names = Vec::new();
     for template in &templates {
-        containers(template, &label, &mut found, problems);
+        found.extend(listed(template, "containers", &label, problems));
         let inits = template.spec.get("initContainers").and_then(Node::list).unwrap_or_default();
         init_names.extend(inits.iter().filter_map(|node| node.get("name")?.text()));
     }
     choose(found, name, &init_names, &label, problems)
 }
 
-fn containers(template: &Template, label: &str, found: &mut Vec<Chosen>, problems: &mut Problems) {
-    let path = format!("{}.containers", template.path);
-    let nodes = match template.spec.get("containers") {
+/// The containers that a Pod lists under `field`: `containers`, which it must have, `initContainers` or `ephemeralContainers`.
+pub fn listed(template: &Template, field: &str, label: &str, problems: &mut Problems) -> Vec<Chosen> {
+    let path = format!("{}.{field}", template.path);
+    let mut found = Vec::new();
+    let nodes = match template.spec.get(field).map(|node| (node, node.list())) {
+        None if field != "containers" => return found,
+        Some((_, Some([]))) if field != "containers" => return found,
         None => {
-            problems.error(template.spec.at, &path, "Required value");
-            return;
+            problems.error(template.spec.at, &path, "Required value").is(Rule::NoContainers);
+            return found;
         }
-        Some(node) => match node.list() {
-            Some([]) => {
-                problems.error(node.at, &path, "Required value");
-                return;
-            }
-            Some(nodes) => nodes,
-            None => {
-                problems.invalid(node.at, &path, &node.shown(), "must be a list");
-                return;
-            }
-        },
+        Some((node, Some([]))) => {
+            problems.error(node.at, &path, "Required value").is(Rule::NoContainers);
+            return found;
+        }
+        Some((_, Some(nodes))) => nodes,
+        Some((node, None)) => {
+            problems.invalid(node.at, &path, &node.shown(), "must be a list").is(Rule::NoContainers);
+            return found;
+        }
     };
+    let (spec, metadata) = (Arc::new(template.spec.clone()), template.metadata.cloned().map(Arc::new));
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let name = match (&node.value, node.get("name").map(|name| (name, name.text()))) {
             (Value::Map(_), Some((_, Some(name)))) if !name.is_empty() => name.to_owned(),
             (Value::Map(_), None | Some((_, Some(_)))) => {
-                problems.error(node.at, &format!("{path}.name"), "Required value");
+                problems.error(node.at, &format!("{path}.name"), "Required value").is(Rule::NoContainers);
                 continue;
             }
             (Value::Map(_), Some((name, None))) => {
@@ -128,10 +137,11 @@ fn containers(template: &Template, label: &str, found: &mut Vec<Chosen>, problem
             file: label.to_owned(),
             path,
             container: node.clone(),
-            spec: template.spec.clone(),
-            metadata: template.metadata.cloned(),
+            spec: spec.clone(),
+            metadata: metadata.clone(),
         });
     }
+    found
 }
 
 fn choose(
@@ -167,10 +177,47 @@ fn choose(
     }
 }
 
-/// The fields of a Pod and of a container that a misspelling could be meant for (V-22): all others are Kubernetes' affair.
-const OURS: [&str; 4] = ["lifecycle", "ports", "terminationGracePeriodSeconds", "extensions"];
-/// Fields that are near to one of ours, and are right.
-const NEAR: [&str; 1] = ["hostPorts"];
+/// The fields of a container (Kubernetes 1.35). What is none of these and near to one of ours is misspelt (V-22); what else
+/// is unknown is Kubernetes' affair.
+const CONTAINER_FIELDS: [&str; 26] = [
+    "args",
+    "command",
+    "env",
+    "envFrom",
+    "image",
+    "imagePullPolicy",
+    "lifecycle",
+    "livenessProbe",
+    "name",
+    "ports",
+    "readinessProbe",
+    "resizePolicy",
+    "resources",
+    "restartPolicy",
+    "restartPolicyRules",
+    "securityContext",
+    "startupProbe",
+    "stdin",
+    "stdinOnce",
+    "targetContainerName",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "tty",
+    "volumeDevices",
+    "volumeMounts",
+    "workingDir",
+];
+
+/// What a field that is not known was probably meant to be. `here` are ours that belong at this place, and `elsewhere` those
+/// that belong at another, which it says.
+fn meant(name: &str, here: &[&str], elsewhere: &[(&str, &str)]) -> Option<String> {
+    let candidates = here.iter().copied().chain(elsewhere.iter().map(|(field, _)| *field));
+    let near = nearest(name, candidates)?;
+    Some(match elsewhere.iter().find(|(field, _)| *field == near) {
+        Some((_, place)) => format!("{near} belongs {place}"),
+        None => format!("did you mean {}?", quote(near)),
+    })
+}
 
 impl Chosen {
     /// The hooks of the container, by stanza and by annotation.
@@ -191,21 +238,21 @@ impl Chosen {
     }
 
     fn misspelt(&self, problems: &mut Problems) {
-        for (node, path, ours) in [
-            (&self.container, self.path.as_str(), &OURS[..2]),
-            (&self.spec, self.path.rsplit_once('.').map_or("", |(spec, _)| spec), &OURS[2..3]),
-        ] {
-            let Value::Map(fields) = &node.value else { continue };
-            for (name, at, _) in fields.iter().filter(|(name, ..)| !OURS.contains(&name.as_str())) {
-                if NEAR.contains(&name.as_str()) {
-                    continue;
-                }
-                if let Some(near) = nearest(name, ours.iter().copied()) {
-                    let why = format!("Unknown field; did you mean {}?", quote(near));
-                    problems.error(*at, &format!("{path}.{name}"), why);
-                }
-            }
-        }
+        const UNDER: &str = "under \"lifecycle\"";
+        let elsewhere = [
+            ("postStart", UNDER),
+            ("preStop", UNDER),
+            ("stopSignal", UNDER),
+            ("terminationGracePeriodSeconds", "to the Pod's spec"),
+        ];
+        let known = |name: &str| CONTAINER_FIELDS.contains(&name);
+        unknown(&self.container, &self.path, known, &["lifecycle", "ports"], &elsewhere, problems);
+
+        const IN: &str = "to a container";
+        let elsewhere = [("lifecycle", IN), ("postStart", IN), ("preStop", IN)];
+        let path = self.path.rsplit_once('.').map_or("", |(spec, _)| spec);
+        let ours = ["terminationGracePeriodSeconds"];
+        unknown(&self.spec, path, |name| ours.contains(&name), &ours, &elsewhere, problems);
     }
 
     /// The annotations under our prefix.
@@ -223,7 +270,9 @@ impl Chosen {
             }
             match node.text() {
                 Some(text) => annotations.push((key.clone(), text.to_owned(), node.at)),
-                None => problems.invalid(*at, key, &node.shown(), "must be a string; put it in quotes"),
+                None => {
+                    problems.invalid(*at, key, &node.shown(), "must be a string; put it in quotes");
+                }
             }
         }
         annotations
@@ -336,6 +385,25 @@ impl Chosen {
         let path = format!("{spec}.securityContext.supplementalGroups");
         let nodes = node.list().unwrap_or_default().iter().enumerate();
         nodes.filter_map(|(index, node)| id(node, &format!("{path}[{index}]"), problems)).collect()
+    }
+}
+
+/// Tells the fields of an object that are not known and near to one of ours.
+fn unknown(
+    node: &Node,
+    path: &str,
+    known: impl Fn(&str) -> bool,
+    here: &[&str],
+    elsewhere: &[(&str, &str)],
+    problems: &mut Problems,
+) {
+    let Value::Map(fields) = &node.value else { return };
+    // An object with more fields is none of Kubernetes'.
+    for (name, at, _) in fields.iter().take(1000).filter(|(name, ..)| !known(name)) {
+        if let Some(hint) = meant(name, here, elsewhere) {
+            let field = format!("{path}.{}", legible(name));
+            problems.error(*at, &field, format_args!("Unknown field; {hint}")).is(Rule::UnknownKey);
+        }
     }
 }
 

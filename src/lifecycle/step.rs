@@ -28,7 +28,7 @@ mod force;
 mod starting;
 mod stopping;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use ending::how;
 
@@ -161,6 +161,7 @@ impl Turn<'_> {
             // Stop requests: section 5.
             (P::Created, E::Stop(request)) => self.stop_before_start(request),
             (P::PreStart(course), E::Stop(request)) => self.stop_pre_start(course, request),
+            (P::Executing | P::Starting, E::Stop(request)) if self.stop_waits() => self.queue_stop(request),
             (P::Executing, E::Stop(request)) => self.stop_executing(request),
             (P::Starting | P::Running, E::Stop(request)) => self.begin_stop(request),
             (P::Stopping(stopping), E::Stop(request)) => self.stop_again(stopping, request),
