@@ -61,7 +61,7 @@ impl Root {
         }
     }
 
-    pub(super) fn reach(&self, path: &Path, missing: Missing, links: Links) -> io::Result<Found> {
+    pub(crate) fn reach(&self, path: &Path, missing: Missing, links: Links) -> io::Result<Found> {
         let resolve = match links {
             Links::StayInside => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
             Links::AreRefused => ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
