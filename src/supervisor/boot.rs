@@ -147,6 +147,7 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
         namespaces,
         relay: None,
         foreground: false,
+        readiness: None,
     };
     Supervisor::new(parts)
 }
