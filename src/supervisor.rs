@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod boot;
 pub mod control;
 mod descendants;
+pub mod fault;
 pub mod history;
 mod perform;
 pub mod records;
@@ -71,6 +72,8 @@ pub struct Supervisor {
     pub relay: Option<Relay>,
     /// What the caller's service manager has not been told yet.
     readiness: Option<Readiness>,
+    /// None but in a rehearsal.
+    pub faults: fault::Armed,
     /// X-E18 is told once.
     told_outside_cgroup: bool,
     /// Whether we are `run` in the foreground: its streams are the container's.
@@ -171,6 +174,7 @@ impl Supervisor {
             namespaces,
             relay,
             readiness,
+            faults: fault::Armed::default(),
             told_outside_cgroup: false,
             foreground,
             own_start: None,
@@ -258,7 +262,7 @@ impl Supervisor {
     fn millis_left(&self) -> Option<u16> {
         let attempts = self.attempts.iter().filter_map(Attempt::deadline);
         let held = self.held.iter().map(|held| held.until);
-        let nearest = attempts.chain(held).chain(self.life.deadline()).min()?;
+        let nearest = attempts.chain(held).chain(self.life.deadline()).chain(self.faults.deadline()).min()?;
         // Rounded up: waking a moment too early would only mean to wait again.
         let left = nearest - clock::now();
         let millis = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
@@ -267,6 +271,7 @@ impl Supervisor {
 
     fn tick(&mut self) {
         let now = clock::now();
+        self.strike(now);
         for at in 0..self.attempts.len() {
             if let Some(ended) = self.attempts[at].tick(now) {
                 self.attempt_ended(self.attempts[at].hook, self.attempts[at].entry, ended);
@@ -404,7 +409,7 @@ impl Supervisor {
     fn init_exited(&mut self) {
         self.init_gone = true;
         self.held.clear(); // interrupted, all of them
-        let exit = self.exit_of_init();
+        let exit = self.faults.judge(self.exit_of_init());
         self.feed(Event::InitExited(exit));
     }
 
