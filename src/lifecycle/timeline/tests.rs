@@ -3,6 +3,14 @@
 use super::*;
 use crate::lifecycle::notice::Kind;
 
+fn text(records: &[Record], width: usize, color: bool, now: Option<Instant>) -> String {
+    Life::of(records, now).unwrap().text(width, color)
+}
+
+fn ascii(records: &[Record], width: usize, color: bool, now: Option<Instant>) -> String {
+    Life::of(records, now).unwrap().ascii(width, color)
+}
+
 /// Builds the records of a life from times in seconds.
 struct Script(Vec<Record>);
 
@@ -292,8 +300,7 @@ fn ascii_pictures_are_ascii() {
 
 #[test]
 fn no_records_make_no_picture() {
-    assert_eq!(text(&[], 80, false, None), "");
-    assert_eq!(json(&[], None), Value::Null);
+    assert_eq!(Life::of(&[], None), None);
 }
 
 #[test]
@@ -318,7 +325,7 @@ fn s_18_the_grace_period_only_shrinks() {
 
 #[test]
 fn the_json_says_what_the_picture_shows() {
-    let json = json(&example().0, None);
+    let json = Life::of(&example().0, None).unwrap().json();
     assert_eq!(json["container"], "web");
     assert_eq!(json["began"], "2026-01-01T00:00:00.000000000Z");
     assert_eq!(json["seconds"], 13.23);
@@ -341,4 +348,17 @@ fn spans_of_time_are_said_as_people_say_them() {
     assert_eq!([said(400), said(16_000), said(310_000), said(9_994_000)], ["0.4ms", "16ms", "0.31s", "9.99s"]);
     assert_eq!([said(12_900_000), said(59_960_000), said(3_600_000_000)], ["12.9s", "1m00s", "1h00m"]);
     assert_eq!(said(90_000_000_000), "1d01h");
+}
+
+/// Where somebody can look at them: `target/timelines/`.
+#[test]
+fn the_gallery_is_written_as_svg_and_html() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/timelines");
+    std::fs::create_dir_all(&dir).unwrap();
+    for (name, script) in gallery() {
+        let life = Life::of(&script.0, None).unwrap();
+        std::fs::write(dir.join(format!("{name}.svg")), svg(std::slice::from_ref(&life))).unwrap();
+        let story = Story { life, records: script.0, status: None, output: Vec::new() };
+        std::fs::write(dir.join(format!("{name}.html")), html(&[story])).unwrap();
+    }
 }
