@@ -16,6 +16,7 @@ pub mod namespaces;
 pub mod process;
 pub mod root;
 pub mod rootfs;
+pub mod seccomp;
 pub mod spec;
 pub mod start;
 pub mod state;
