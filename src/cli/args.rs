@@ -148,6 +148,8 @@ pub enum Verb {
     Wait(Id),
     /// Rehearse a container's whole life with its hooks
     Test(Test),
+    /// Find what would go wrong with the hooks of manifests, without running anything
+    Check(Check),
     /// Show the hooks of a container and what became of them
     Hooks(Hooks),
     /// Print the kept output of hooks
@@ -162,6 +164,7 @@ impl Verb {
         match self {
             Verb::Run(_) | Verb::Exec(_) | Verb::Test(_) => 125,
             Verb::Wait(_) => 125,
+            Verb::Check(_) => 2,
             _ => 1,
         }
     }
@@ -413,6 +416,8 @@ pub struct Logs {
 pub enum PictureFormat {
     Text,
     Json,
+    Svg,
+    Html,
 }
 
 #[derive(Debug, Args)]
@@ -421,6 +426,32 @@ pub struct Timeline {
     pub id: ContainerId,
     #[arg(short, long, default_value = "text")]
     pub format: PictureFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Pods, workloads or lifecycle files; a directory stands for all *.yaml, *.yml and *.json below it, "-" for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Look for the hooks' programs in this root file system
+    #[arg(long, value_name = "DIR")]
+    pub rootfs: Option<PathBuf>,
+    /// Check only the containers of this name
+    #[arg(long, value_name = "NAME")]
+    pub container: Option<String>,
+    #[arg(long, default_value = "text")]
+    pub format: CheckFormat,
+    /// Print the findings only, and no summary
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    Text,
+    Json,
+    Sarif,
+    Github,
 }
 
 /// `5`, `1.5s`, `500ms`, `1m30s`, `2h`

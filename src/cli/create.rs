@@ -55,10 +55,6 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
     };
     let mut resolved = source::resolve(&sources)?;
     flags.apply(&mut resolved.plan);
-    let unbuilt = source::refuse_unbuilt(&resolved.plan);
-    if !unbuilt.is_empty() {
-        bail!(source::Invalid { problems: unbuilt });
-    }
     let log = Log::new(global);
     if !resolved.plan.has_hooks()
         && let Some(file) = sources.lifecycle.or(sources.pod)

@@ -22,7 +22,7 @@ use super::log::Log;
 use super::{delete, run, with_code};
 use crate::container::id::ContainerId;
 use crate::lifecycle::model::Hook;
-use crate::lifecycle::source::{self, Invalid, Resolved, Sources};
+use crate::lifecycle::source::{self, Resolved, Sources};
 use crate::lifecycle::status::Status;
 use crate::lifecycle::time::Instant;
 use crate::linux::clock;
@@ -65,10 +65,6 @@ fn resolve(args: &Test) -> Result<Resolved> {
         id: args.container.as_deref().unwrap_or("container"),
         flags_are_global: false,
     })?;
-    let unbuilt = source::refuse_unbuilt(&resolved.plan);
-    if !unbuilt.is_empty() {
-        bail!(Invalid { problems: unbuilt });
-    }
     if !resolved.plan.has_hooks() {
         bail!(
             "{}: container {:?} has no hooks: there is nothing to rehearse",

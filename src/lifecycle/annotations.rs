@@ -306,7 +306,10 @@ impl Value<'_> {
             return Wishes::default();
         };
         let mut found = Problems::of(source);
-        let wishes = shape(root, source, &mut found);
+        let wishes = match self.at {
+            Some(at) => shape(&root.clone().moved_to(at), source, &mut found),
+            None => shape(root, source, &mut found),
+        };
         problems.append(found);
         wishes
     }

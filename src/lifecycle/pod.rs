@@ -1,6 +1,7 @@
 //! Pods, and what has a Pod's template in it: the hooks of one of their containers, and what `test` runs of it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::annotations::{self, Annotation, PREFIX};
 use super::file;
@@ -18,8 +19,8 @@ pub struct Chosen {
     pub path: String,
     pub container: Node,
     /// The Pod's spec, for what all containers share.
-    pub spec: Node,
-    pub metadata: Option<Node>,
+    pub spec: Arc<Node>,
+    pub metadata: Option<Arc<Node>>,
 }
 
 /// What `test` needs of a Pod's container (lifecycle hooks aside). `$(VAR)` is expanded already.
@@ -113,6 +114,7 @@ pub fn listed(template: &Template, field: &str, label: &str, problems: &mut Prob
             return found;
         }
     };
+    let (spec, metadata) = (Arc::new(template.spec.clone()), template.metadata.cloned().map(Arc::new));
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let name = match (&node.value, node.get("name").map(|name| (name, name.text()))) {
@@ -135,8 +137,8 @@ pub fn listed(template: &Template, field: &str, label: &str, problems: &mut Prob
             file: label.to_owned(),
             path,
             container: node.clone(),
-            spec: template.spec.clone(),
-            metadata: template.metadata.cloned(),
+            spec: spec.clone(),
+            metadata: metadata.clone(),
         });
     }
     found
@@ -396,7 +398,8 @@ fn unknown(
     problems: &mut Problems,
 ) {
     let Value::Map(fields) = &node.value else { return };
-    for (name, at, _) in fields.iter().filter(|(name, ..)| !known(name)) {
+    // An object with more fields is none of Kubernetes'.
+    for (name, at, _) in fields.iter().take(1000).filter(|(name, ..)| !known(name)) {
         if let Some(hint) = meant(name, here, elsewhere) {
             let field = format!("{path}.{}", legible(name));
             problems.error(*at, &field, format_args!("Unknown field; {hint}")).is(Rule::UnknownKey);

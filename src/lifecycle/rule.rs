@@ -156,7 +156,7 @@ pub const RULES: [Facts; 48] = [
         Rule::AnyStatus,
         "any-status",
         "Kubernetes counts any HTTP answer of a hook as success",
-        "under bookend, policy successStatus: 2xx-3xx makes it count; on Kubernetes check the status in an exec hook",
+        "where the status matters, use an exec hook, or under bookend the policy successStatus: 2xx-3xx",
     ),
     facts(Rule::NoHandler, "no-handler", "A hook has no handler", "give it exec, httpGet or sleep"),
     facts(Rule::NoCommand, "no-command", "An exec handler has no command", "list the program and its arguments"),
@@ -238,7 +238,7 @@ pub const RULES: [Facts; 48] = [
         Rule::NoTimeLimit,
         "no-time-limit",
         "postStart has no time limit",
-        "under bookend, set policy timeoutSeconds; on Kubernetes put timeout(1) before the command",
+        "put timeout(1) before its command, or under bookend set the policy timeoutSeconds",
     ),
     facts(
         Rule::SignalSpares,

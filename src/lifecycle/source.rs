@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::annotations::{self, Annotation};
 use super::file;
-use super::model::{Entry, Handler, Hook, Plan, Scheme};
+use super::model::{Entry, Hook, Plan};
 use super::pod::{self, Chosen, PodContainer};
 use super::rule::Rule;
 use super::signal::Signal;
@@ -244,23 +244,6 @@ impl Resolved {
     }
 }
 
-/// What this version cannot run yet, by name. (To be deleted with the last of them.)
-pub fn refuse_unbuilt(plan: &Plan) -> Vec<String> {
-    let https = |entry: &Entry| matches!(&entry.handler, Handler::HttpGet(get) if get.scheme == Scheme::Https);
-    let mut refused = Vec::new();
-    for hook in Hook::ALL {
-        for (index, entry) in plan.entries(hook).iter().enumerate().filter(|(_, entry)| https(entry)) {
-            let path = match entry.source.rsplit_once("annotation ") {
-                Some((_, key)) if !key.contains(':') => key.to_owned(),
-                _ if hook.is_list() => format!("extensions.{hook}[{index}].httpGet.scheme"),
-                _ => format!("lifecycle.{hook}.httpGet.scheme"),
-            };
-            refused.push(format!("{path}: HTTPS is not supported by this version of bookend yet"));
-        }
-    }
-    refused
-}
-
 /// Resolving single sources, for the tests of all modules here.
 #[cfg(test)]
 pub(crate) mod fixture {
@@ -313,7 +296,8 @@ pub(crate) mod fixture {
 
 #[cfg(test)]
 mod tests {
-    use super::fixture::{from_annotations, from_lifecycle, map, nothing, problems};
+    use super::super::model::Handler;
+    use super::fixture::{map, nothing, problems};
     use super::*;
 
     /// A bundle's directory with these files in it.
@@ -422,23 +406,5 @@ mod tests {
         assert_eq!(resolved.plan, Plan::empty("c1"));
         assert_eq!(resolved.origin, "none");
         assert!(resolved.pod_container().is_none());
-    }
-
-    #[test]
-    fn https_is_refused_by_name_until_it_is_built() {
-        let suffix = "HTTPS is not supported by this version of bookend yet";
-        let resolved = from_lifecycle(
-            "lifecycle: {preStop: {httpGet: {port: 1, scheme: HTTPS}}, postStart: {httpGet: {port: 1}}}\n\
-             extensions: {postStop: [{sleep: {}}, {httpGet: {port: 1, host: h, scheme: HTTPS}}]}",
-        );
-        assert_eq!(
-            refuse_unbuilt(&resolved.unwrap().plan),
-            [
-                format!("lifecycle.preStop.httpGet.scheme: {suffix}"),
-                format!("extensions.postStop[1].httpGet.scheme: {suffix}")
-            ]
-        );
-        let annotated = from_annotations(&[("bookend/pre-stop.http", "https://:1/")]).unwrap();
-        assert_eq!(refuse_unbuilt(&annotated.plan), [format!("bookend/pre-stop.http: {suffix}")]);
     }
 }

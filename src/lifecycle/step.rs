@@ -28,7 +28,7 @@ mod force;
 mod starting;
 mod stopping;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use ending::how;
 

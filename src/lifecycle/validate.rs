@@ -3,7 +3,7 @@
 //! Nothing stops at the first mistake: each is put on the list of `Problems`, with its place, and the walk goes on. What
 //! needs more than one field (the grace period above all) is checked in `settle`, when every source has been read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -281,6 +281,7 @@ pub fn ports(node: &Node, problems: &mut Problems) -> Vec<Port> {
         return Vec::new();
     };
     let mut ports: Vec<Port> = Vec::new();
+    let mut names = BTreeSet::new();
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("ports[{index}]");
         if !object(node, &path, &FIELDS, problems, |_| None) {
@@ -303,7 +304,7 @@ pub fn ports(node: &Node, problems: &mut Problems) -> Vec<Port> {
             continue;
         }
         port_name(name, text, &name_path, problems);
-        if ports.iter().any(|port| port.name == text) {
+        if !names.insert(text) {
             problems
                 .error(name.at, &name_path, format_args!("Duplicate value: {}", quote(text)))
                 .is(Rule::DuplicatePort);

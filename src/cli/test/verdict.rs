@@ -37,15 +37,16 @@ impl Verdict {
     pub fn of(id: &ContainerId, dir: &Path, plan: &Plan) -> Result<Verdict> {
         let records = journal::read(&dir.join(journal::FILE_NAME))?;
         let status = Status::load(dir)?;
+        let story = timeline::read(dir)?;
         let started = records.iter().any(|record| record.notice.reason == "Started");
         Ok(Verdict {
             lines: status.entries().filter_map(|(hook, at, state)| line(plan, hook, at, state)).collect(),
             exit: exit(&status),
             started,
             stories: stories(id, dir, plan, &records),
-            picture: timeline::of(dir, PictureFormat::Text)?,
+            picture: timeline::render(story.as_slice(), PictureFormat::Text, timeline::Terminal::of_stdout()),
             status: hooks::json(&status),
-            timeline: crate::lifecycle::timeline::json(&records, None),
+            timeline: story.as_ref().map_or(Value::Null, |story| story.life.json()),
             container: plan.container.clone(),
         })
     }

@@ -89,6 +89,8 @@ struct World {
     told_started: bool,
     post_stop_cut: bool,
     removed: bool,
+    /// All that was told, with its time.
+    told: Vec<(Instant, Notice)>,
 }
 
 impl World {
@@ -112,6 +114,7 @@ impl World {
             told_started: false,
             post_stop_cut: false,
             removed: false,
+            told: Vec::new(),
         }
     }
 
@@ -247,6 +250,7 @@ impl World {
     }
 
     fn tell(&mut self, notice: Notice) {
+        self.told.push((self.now, notice.clone()));
         if let (Some(hook), Some(attempt)) = (notice.hook, notice.attempt) {
             let this = (hook, notice.entry.unwrap_or(0), attempt);
             match (notice.reason.as_str(), &notice.outcome) {
@@ -415,6 +419,26 @@ impl World {
         }
         assert!(self.open.is_empty(), "never answered: {:?}", self.open);
     }
+}
+
+/// A plan, and all that a random life of it told; some of them are not over yet.
+pub(in crate::lifecycle) fn any_told_life() -> impl Strategy<Value = (Plan, Vec<(Instant, Notice)>)> {
+    let moves = vec((any::<u8>(), any::<u16>()), 0..40);
+    (any_plan(), prop::bool::weighted(0.9), moves, any::<bool>()).prop_map(|(plan, started, moves, ends)| {
+        let mut world = World::new(plan);
+        if started {
+            world.start();
+        }
+        for (choice, number) in moves {
+            if !world.removed {
+                world.act(choice, number);
+            }
+        }
+        if ends {
+            world.play_out();
+        }
+        (world.plan, world.told)
+    })
 }
 
 // ── the properties ──────────────────────────────────────────────────────────────────────────────
