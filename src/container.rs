@@ -18,6 +18,7 @@ pub mod root;
 pub mod rootfs;
 pub mod seccomp;
 pub mod spec;
+pub mod stand_in;
 pub mod start;
 pub mod state;
 pub mod terminal;

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use super::attempt::Child;
 use super::control;
+use super::fault::Armed;
 use super::records::{HOOKS, Records};
 use super::settings::Settings;
 use super::{Parts, Supervisor};
@@ -148,7 +149,9 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
         relay: None,
         foreground: false,
     };
-    Supervisor::new(parts)
+    let mut supervisor = Supervisor::new(parts)?;
+    supervisor.faults = Armed::of(settings.faults);
+    Ok(supervisor)
 }
 
 /// Blocks every signal that can be blocked and has them read from a descriptor instead.

@@ -1,9 +1,11 @@
 //! The supervisor's hands: each action of `step` carried out.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::control::{self, Answer};
 use super::{Supervisor, attempt, boot, descendants};
+use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::model::{Handler, Hook};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
@@ -54,8 +56,10 @@ impl Supervisor {
         let now = clock::now();
         let spec = self.plan.entries(hook)[entry].clone();
         let limit = spec.policy.timeout;
-        if let Handler::Sleep { seconds } = spec.handler {
-            self.attempts.push(Attempt::sleep(hook, entry, seconds, now, limit));
+        if let Handler::Sleep { seconds } = spec.handler
+            && let Some(late) = self.sleep_is_late_by(hook)
+        {
+            self.attempts.push(Attempt::sleep(hook, entry, Duration::from_secs(seconds) + late, now, limit));
             return;
         }
         self.warn_outside_cgroup(&spec.handler);
@@ -68,6 +72,15 @@ impl Supervisor {
                 }
                 self.feed(Event::HookDone { hook, outcome: ended.outcome });
             }
+        }
+    }
+
+    /// By nothing, unless a rehearsal asks for it; None where something else takes its place.
+    fn sleep_is_late_by(&self, hook: Hook) -> Option<Duration> {
+        match self.faults.of_handler(hook) {
+            None => Some(Duration::ZERO),
+            Some(HandlerFault::Slow(span)) => Some(span),
+            Some(_) => None,
         }
     }
 
@@ -99,7 +112,10 @@ impl Supervisor {
 
     fn execute(&mut self) {
         match crate::container::start::start(&self.state, &self.dir) {
-            Ok(()) => self.feed(Event::Executed),
+            Ok(()) => {
+                self.faults.begin(clock::now());
+                self.feed(Event::Executed);
+            }
             Err(error) => return self.feed(Event::ExecFailed { message: error.message, code: error.code }),
         }
         // Elsewhere the verb runs them. As in every runtime a hook of the host's that hangs holds up its `run`.
@@ -112,6 +128,9 @@ impl Supervisor {
     }
 
     fn signal(&mut self, signal: Signal, all: bool) {
+        if self.faults.loses(signal, self.plan.stop_signal) {
+            return;
+        }
         if all {
             for pid in self.state.cgroup.pids().unwrap_or_default() {
                 // The pid was read from the container's control group a moment ago.
