@@ -13,6 +13,7 @@ pub mod init;
 pub mod limits;
 pub mod link;
 pub mod namespaces;
+pub mod notify;
 pub mod process;
 pub mod root;
 pub mod rootfs;

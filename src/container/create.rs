@@ -1,5 +1,6 @@
 //! `create`: makes a container up to the point where its program could be executed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
@@ -23,7 +24,7 @@ use super::rootfs::Sources;
 use super::seccomp::{Connection, Filter};
 use super::start;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State, Status};
-use super::{idmap, process, terminal, user};
+use super::{idmap, notify, process, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
@@ -46,6 +47,8 @@ pub struct CreateOptions {
     pub lookup_program: bool,
     /// Init is killed when its parent, the caller, ends (S-27).
     pub dies_with_parent: bool,
+    /// The container is given a socket to say that it is ready.
+    pub notify: bool,
 }
 
 impl Default for CreateOptions {
@@ -59,6 +62,7 @@ impl Default for CreateOptions {
             rootless: !nix::unistd::geteuid().is_root(),
             lookup_program: true,
             dies_with_parent: false,
+            notify: false,
         }
     }
 }
@@ -145,6 +149,7 @@ pub fn create(
     let mut undo = Undo::default();
     let dir = make_directory(root, id, &mut undo)?;
     let lock = state::lock(&dir)?;
+    let bundle = &with_notify(bundle, &dir, options)?;
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     filter.as_ref().map_or(Ok(()), |filter| filter.save(&dir))?;
@@ -174,6 +179,14 @@ pub fn create(
     }
     write_pid_file(options.pid_file.as_deref(), pid, &mut undo)?;
     Ok(Created { state, dir, pidfd, proc_dir, terminal, warnings, lock: Some(lock), undo })
+}
+
+fn with_notify<'a>(bundle: &'a Bundle, dir: &Path, options: &CreateOptions) -> Result<Cow<'a, Bundle>> {
+    let mut bundle = Cow::Borrowed(bundle);
+    if options.notify {
+        notify::pass_in(dir, &mut bundle.to_mut().config)?;
+    }
+    Ok(bundle)
 }
 
 fn reach_console(config: &Spec, options: &CreateOptions) -> Result<Option<OwnedFd>> {

@@ -148,6 +148,7 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
         namespaces,
         relay: None,
         foreground: false,
+        readiness: None,
     };
     let mut supervisor = Supervisor::new(parts)?;
     supervisor.faults = Armed::of(settings.faults);
