@@ -4,6 +4,7 @@
 
 pub mod annotations;
 pub mod describe;
+pub mod fault;
 pub mod file;
 pub mod journal;
 pub mod life;

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod boot;
 pub mod control;
 mod descendants;
+pub mod fault;
 pub mod history;
 mod perform;
 pub mod records;
@@ -27,6 +28,7 @@ use nix::sched::CloneFlags;
 use nix::sys::signalfd::SignalFd;
 
 use crate::container::id::ContainerId;
+use crate::container::notify::{Manager, Notify};
 use crate::container::root::Root;
 use crate::container::state::State;
 use crate::lifecycle::life::Life;
@@ -68,6 +70,10 @@ pub struct Supervisor {
     /// Kept for postStop (design.md section 2); dropped the moment it has ended.
     pub namespaces: Vec<(CloneFlags, OwnedFd)>,
     pub relay: Option<Relay>,
+    /// What the caller's service manager has not been told yet.
+    readiness: Option<Readiness>,
+    /// None but in a rehearsal.
+    pub faults: fault::Armed,
     /// X-E18 is told once.
     told_outside_cgroup: bool,
     /// Whether we are `run` in the foreground: its streams are the container's.
@@ -119,6 +125,14 @@ pub struct Parts {
     pub namespaces: Vec<(CloneFlags, OwnedFd)>,
     pub relay: Option<Relay>,
     pub foreground: bool,
+    pub readiness: Option<Readiness>,
+}
+
+/// When a service manager that waits for it is told that the container is ready (lifecycle.md section 1).
+pub enum Readiness {
+    AtRunning(Manager),
+    /// A container without hooks says so itself.
+    FromInside(Notify),
 }
 
 impl Supervisor {
@@ -140,6 +154,7 @@ impl Supervisor {
             namespaces,
             relay,
             foreground,
+            readiness,
         } = parts;
         Ok(Supervisor {
             id,
@@ -158,6 +173,8 @@ impl Supervisor {
             attempts: Vec::new(),
             namespaces,
             relay,
+            readiness,
+            faults: fault::Armed::default(),
             told_outside_cgroup: false,
             foreground,
             own_start: None,
@@ -191,6 +208,11 @@ impl Supervisor {
             if let Some(relay) = &mut self.relay {
                 relay.serve();
             }
+            if let Some(Readiness::FromInside(notify)) = &self.readiness
+                && notify.serve()
+            {
+                self.readiness = None;
+            }
             self.tick();
         }
         Ok(())
@@ -218,6 +240,9 @@ impl Supervisor {
             fds.extend(attempt.descriptors().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
         fds.extend(self.relay.iter().flat_map(Relay::descriptors));
+        if let Some(Readiness::FromInside(notify)) = &self.readiness {
+            fds.push(PollFd::new(notify.as_fd(), PollFlags::POLLIN));
+        }
         let soon = self.millis_left().map_or(QUIET, |left| left.min(QUIET));
         let mut came = poll(&mut fds, soon);
         if came == Ok(0) && soon == QUIET {
@@ -237,7 +262,7 @@ impl Supervisor {
     fn millis_left(&self) -> Option<u16> {
         let attempts = self.attempts.iter().filter_map(Attempt::deadline);
         let held = self.held.iter().map(|held| held.until);
-        let nearest = attempts.chain(held).chain(self.life.deadline()).min()?;
+        let nearest = attempts.chain(held).chain(self.life.deadline()).chain(self.faults.deadline()).min()?;
         // Rounded up: waking a moment too early would only mean to wait again.
         let left = nearest - clock::now();
         let millis = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
@@ -246,6 +271,7 @@ impl Supervisor {
 
     fn tick(&mut self) {
         let now = clock::now();
+        self.strike(now);
         for at in 0..self.attempts.len() {
             if let Some(ended) = self.attempts[at].tick(now) {
                 self.attempt_ended(self.attempts[at].hook, self.attempts[at].entry, ended);
@@ -383,7 +409,7 @@ impl Supervisor {
     fn init_exited(&mut self) {
         self.init_gone = true;
         self.held.clear(); // interrupted, all of them
-        let exit = self.exit_of_init();
+        let exit = self.faults.judge(self.exit_of_init());
         self.feed(Event::InitExited(exit));
     }
 

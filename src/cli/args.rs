@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::test::expect::Expectation;
+use super::test::fault::Fault;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
 use crate::lifecycle::model::PostStartStop;
@@ -373,27 +375,44 @@ pub struct Stop {
 
 #[derive(Debug, Args)]
 pub struct Test {
-    /// A Pod or workload ("-": standard input)
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The container of the Pod; may be left out when there is one
+    /// Pods or workloads ("-": standard input)
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Rehearse only this container; without it all containers of each Pod that has hooks
     #[arg(long, value_name = "NAME")]
     pub container: Option<String>,
-    /// Take root file system and ENTRYPOINT from this bundle
-    #[arg(long, value_name = "DIR", conflicts_with = "rootfs")]
-    pub bundle: Option<PathBuf>,
-    /// Take the root file system from this directory
-    #[arg(long, value_name = "DIR")]
-    pub rootfs: Option<PathBuf>,
+    /// Take root file system and ENTRYPOINT from this bundle, for all containers or for one
+    #[arg(long, value_name = "[NAME=]DIR", value_parser = For::parser())]
+    pub bundle: Vec<For>,
+    /// Take the root file system from this directory, for all containers or for one
+    #[arg(long, value_name = "[NAME=]DIR", value_parser = For::parser())]
+    pub rootfs: Vec<For>,
     /// The grace period of the stop, in whole seconds
     #[arg(long, value_name = "SECONDS")]
     pub grace: Option<u64>,
-    /// How long the container runs before it is stopped: 2s, 500ms, 1m30s
+    /// How long the containers run before they are stopped: 2s, 500ms, 1m30s
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     pub run_for: std::time::Duration,
-    /// Once it is running, execute this in it by /bin/sh and show what it prints
+    /// Once a container is running, execute this in it by /bin/sh and show what it prints
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
+    /// Let something go wrong: HOOK=hang|fail|slow:DURATION|flood, stop-signal=ignore, entrypoint=exit:CODE@DURATION,
+    /// entrypoint=oom@DURATION, supervisor=kill@DURATION
+    #[arg(long, value_name = "SPEC")]
+    pub fault: Vec<Fault>,
+    /// What is to happen: exit=CODE, reason=REASON, HOOK=succeeded|failed|timed-out|interrupted|skipped,
+    /// grace=kept|exceeded, stopped-within=DURATION
+    #[arg(long, value_name = "SPEC")]
+    pub expect: Vec<Expectation>,
+    /// Write a JUnit report to this file
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write the picture to this file; its ending says how
+    #[arg(long, value_name = "FILE")]
+    pub timeline: Option<PathBuf>,
+    /// How many Pods are rehearsed at once; without it as many as there are processors
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
     /// How the verdict is printed
     #[arg(long, default_value = "text")]
     pub format: TestFormat,
@@ -402,10 +421,37 @@ pub struct Test {
     pub quiet: bool,
 }
 
+/// A directory for all containers, or for the one that is named before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct For {
+    pub container: Option<String>,
+    pub path: PathBuf,
+}
+
+impl For {
+    fn parser() -> impl clap::builder::TypedValueParser<Value = For> {
+        use clap::builder::TypedValueParser;
+        clap::builder::OsStringValueParser::new().map(For::of)
+    }
+
+    /// What can be no container's name (RFC 1123) is part of the path.
+    fn of(text: std::ffi::OsString) -> For {
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        match text.to_str().and_then(|text| text.split_once('=')) {
+            Some((name, path)) if is_name(name) => For { container: Some(name.to_owned()), path: path.into() },
+            _ => For { container: None, path: text.into() },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TestFormat {
     Text,
     Json,
+    Tap,
+    Github,
 }
 
 #[derive(Debug, Args)]

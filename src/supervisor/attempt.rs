@@ -60,8 +60,8 @@ pub struct Ended {
 }
 
 impl Attempt {
-    pub fn sleep(hook: Hook, entry: usize, seconds: u64, now: Instant, limit: Option<Duration>) -> Attempt {
-        let until = now + Duration::from_secs(seconds);
+    pub fn sleep(hook: Hook, entry: usize, span: Duration, now: Instant, limit: Option<Duration>) -> Attempt {
+        let until = now + span;
         Attempt { hook, entry, work: Work::Sleep { until }, limit: limit.map(|span| (now + span, span)), over: false }
     }
 

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use super::attempt::Child;
 use super::control;
+use super::fault::Armed;
 use super::records::{HOOKS, Records};
 use super::settings::Settings;
 use super::{Parts, Supervisor};
@@ -147,8 +148,11 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
         namespaces,
         relay: None,
         foreground: false,
+        readiness: None,
     };
-    Supervisor::new(parts)
+    let mut supervisor = Supervisor::new(parts)?;
+    supervisor.faults = Armed::of(settings.faults);
+    Ok(supervisor)
 }
 
 /// Blocks every signal that can be blocked and has them read from a descriptor instead.

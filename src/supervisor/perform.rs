@@ -1,9 +1,12 @@
 //! The supervisor's hands: each action of `step` carried out.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::control::{self, Answer};
-use super::{Supervisor, attempt, boot, descendants};
+use super::{Readiness, Supervisor, attempt, boot, descendants};
+use crate::lifecycle::fault::HandlerFault;
+use crate::lifecycle::life::Phase;
 use crate::lifecycle::model::{Handler, Hook};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
@@ -30,6 +33,11 @@ impl Supervisor {
     /// What follows from every step: the status file, who waits for the end, and what is held for postStop.
     pub(super) fn settle(&mut self) {
         self.write_status();
+        if let (Phase::Running, Some(Readiness::AtRunning(manager))) = (&self.life.phase, &self.readiness) {
+            // Who has gone does not want to know any more.
+            let _ = manager.ready();
+            self.readiness = None;
+        }
         if !self.life.may_need_namespaces(&self.plan) {
             self.namespaces.clear();
         }
@@ -54,8 +62,10 @@ impl Supervisor {
         let now = clock::now();
         let spec = self.plan.entries(hook)[entry].clone();
         let limit = spec.policy.timeout;
-        if let Handler::Sleep { seconds } = spec.handler {
-            self.attempts.push(Attempt::sleep(hook, entry, seconds, now, limit));
+        if let Handler::Sleep { seconds } = spec.handler
+            && let Some(late) = self.sleep_is_late_by(hook)
+        {
+            self.attempts.push(Attempt::sleep(hook, entry, Duration::from_secs(seconds) + late, now, limit));
             return;
         }
         self.warn_outside_cgroup(&spec.handler);
@@ -68,6 +78,15 @@ impl Supervisor {
                 }
                 self.feed(Event::HookDone { hook, outcome: ended.outcome });
             }
+        }
+    }
+
+    /// By nothing, unless a rehearsal asks for it; None where something else takes its place.
+    fn sleep_is_late_by(&self, hook: Hook) -> Option<Duration> {
+        match self.faults.of_handler(hook) {
+            None => Some(Duration::ZERO),
+            Some(HandlerFault::Slow(span)) => Some(span),
+            Some(_) => None,
         }
     }
 
@@ -99,7 +118,10 @@ impl Supervisor {
 
     fn execute(&mut self) {
         match crate::container::start::start(&self.state, &self.dir) {
-            Ok(()) => self.feed(Event::Executed),
+            Ok(()) => {
+                self.faults.begin(clock::now());
+                self.feed(Event::Executed);
+            }
             Err(error) => return self.feed(Event::ExecFailed { message: error.message, code: error.code }),
         }
         // Elsewhere the verb runs them. As in every runtime a hook of the host's that hangs holds up its `run`.
@@ -112,6 +134,9 @@ impl Supervisor {
     }
 
     fn signal(&mut self, signal: Signal, all: bool) {
+        if self.faults.loses(signal, self.plan.stop_signal) {
+            return;
+        }
         if all {
             for pid in self.state.cgroup.pids().unwrap_or_default() {
                 // The pid was read from the container's control group a moment ago.
