@@ -17,6 +17,7 @@ pub mod notify;
 pub mod process;
 pub mod root;
 pub mod rootfs;
+pub mod seccomp;
 pub mod spec;
 pub mod stand_in;
 pub mod start;
