@@ -12,6 +12,7 @@ pub mod model;
 pub mod notice;
 pub mod outcome;
 pub mod pod;
+pub mod resume;
 pub mod signal;
 pub mod source;
 pub mod status;
