@@ -24,7 +24,7 @@ use crate::supervisor::boot::{Handover, HeldSignals, await_ready};
 use crate::supervisor::control::{self, Answer, Request};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::removal;
-use crate::supervisor::{Parts, Supervisor};
+use crate::supervisor::{Parts, Supervisor, Watched, records};
 
 pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
     let what = || format!("run {}", args.create.id);
@@ -81,12 +81,15 @@ fn start_error(supervisor: &Supervisor, text: String, code: Option<i32>, exit: O
 fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &mut Created) -> Result<Supervisor> {
     let plan = prepared.settings.plan.clone();
     let records = if plan.has_hooks() { Some(begin_records(prepared, created, false)?) } else { None };
+    if plan.has_hooks() {
+        records::tell_panics(&created.dir, &plan.container);
+    }
     let listener = match plan.has_hooks() {
         true => Some(control::listen_in(fd::open_path(&created.dir)?.as_fd())?),
         false => None,
     };
     let relay = created.terminal.take().map(Relay::begin).transpose().context("take over the terminal")?;
-    Supervisor::new(Parts {
+    let mut supervisor = Supervisor::new(Parts {
         id: args.create.id.clone(),
         root: global.root()?,
         dir: created.dir.clone(),
@@ -94,13 +97,17 @@ fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &
         namespaces: kept_namespaces(&plan, created)?,
         plan,
         records,
-        pidfd: created.pidfd.try_clone()?,
-        proc_dir: created.proc_dir.try_clone()?,
-        parent: true,
+        init: Some(Watched {
+            pidfd: created.pidfd.try_clone()?,
+            proc_dir: created.proc_dir.try_clone()?,
+            parent: true,
+        }),
         listener,
         relay,
         foreground: true,
-    })
+    })?;
+    supervisor.remember();
+    Ok(supervisor)
 }
 
 /// As runc: init is left to whoever reaps orphans.
@@ -131,7 +138,7 @@ fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepare
         _ => anyhow::anyhow!("the supervisor ended before the container was running"),
     };
     // All of it goes: nobody has got an id to delete it by.
-    if let Err(error) = super::delete::remove(&container.root, &container.id, true) {
+    if let Err(error) = super::delete::remove(global, &container.id, true) {
         Log::new(global).warn(&format!("{error:#}"));
     }
     Err(why)
@@ -173,7 +180,7 @@ pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> 
 fn undo(global: &Global, id: &ContainerId, creator: Pid) {
     let Ok(root) = global.root() else { return };
     if Identity::load(&root.container(id)).is_ok_and(|identity| identity.creator.pid == creator.as_raw())
-        && let Err(error) = super::delete::remove(&root, id, true)
+        && let Err(error) = super::delete::remove(global, id, true)
     {
         Log::new(global).warn(&format!("{error:#}"));
     }

@@ -10,7 +10,7 @@ use crate::container::state::{Init, State, Status, lock};
 use crate::container::{hooks, start};
 use crate::lifecycle::signal::Signal;
 use crate::linux::pidfd;
-use crate::supervisor::control::{Answer, Request, no_supervisor};
+use crate::supervisor::control::{Answer, Request};
 
 pub fn run(global: &Global, args: &Id) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
@@ -25,7 +25,7 @@ pub fn run(global: &Global, args: &Id) -> Result<u8> {
         _ if container.status() == Status::Stopped => {
             bail!("start {}: cannot start a container that has stopped", args.id)
         }
-        _ => no_supervisor(args.id.as_str())?,
+        _ => lookup::no_supervisor(&args.id)?,
     }
     Ok(0)
 }

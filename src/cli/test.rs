@@ -241,7 +241,7 @@ impl<'a> Rehearsal<'a> {
 
     /// Removes the container; its journal and the hooks' output are in the history from now on.
     fn end(&self) -> Result<()> {
-        delete::remove(&self.global.root()?, &self.id, true).map(drop)
+        delete::remove(&self.global, &self.id, true).map(drop)
     }
 
     /// Progress goes to stderr: what is printed at the end is the result.
