@@ -4,6 +4,7 @@
 mod print;
 
 pub mod args;
+pub mod check;
 pub mod create;
 pub mod delete;
 pub mod exec;
@@ -108,6 +109,7 @@ fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
         Verb::Stop(args) => stop::run(global, args),
         Verb::Wait(args) => wait::run(global, args),
         Verb::Test(args) => test::run(global, args),
+        Verb::Check(args) => check::run(global, args),
         Verb::Hooks(args) => hooks::run(global, args),
         Verb::Logs(args) => logs::run(global, args),
         Verb::Timeline(args) => timeline::run(global, args),

@@ -17,6 +17,7 @@ pub mod process;
 pub mod root;
 pub mod rootfs;
 pub mod spec;
+pub mod stand_in;
 pub mod start;
 pub mod state;
 pub mod terminal;

@@ -6,4 +6,5 @@ mod http;
 pub mod log;
 pub mod probe;
 pub mod report;
+mod tls;
 mod url;

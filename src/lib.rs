@@ -4,9 +4,11 @@
 #![deny(unsafe_code)]
 
 pub mod cgroup;
+pub mod check;
 pub mod cli;
 pub mod container;
 pub mod handler;
+pub mod image;
 pub mod lifecycle;
 pub mod linux;
 pub mod supervisor;

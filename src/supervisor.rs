@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod boot;
 pub mod control;
 mod descendants;
+pub mod fault;
 pub mod history;
 pub mod legacy;
 mod perform;
@@ -71,6 +72,8 @@ pub struct Supervisor {
     /// Kept for postStop (design.md section 2); dropped the moment it has ended.
     pub namespaces: Vec<(CloneFlags, OwnedFd)>,
     pub relay: Option<Relay>,
+    /// None but in a rehearsal.
+    pub faults: fault::Armed,
     /// X-E18 is told once.
     told_outside_cgroup: bool,
     /// Whether we are `run` in the foreground: its streams are the container's.
@@ -163,6 +166,7 @@ impl Supervisor {
             attempts: Vec::new(),
             namespaces,
             relay,
+            faults: fault::Armed::default(),
             told_outside_cgroup: false,
             foreground,
             own_start: None,
@@ -252,7 +256,8 @@ impl Supervisor {
     fn millis_left(&self) -> Option<u16> {
         let attempts = self.attempts.iter().filter_map(Attempt::deadline);
         let held = self.held.iter().map(|held| held.until);
-        let nearest = attempts.chain(held).chain(self.life.deadline()).chain(self.deaf_until).min()?;
+        let ours = [self.life.deadline(), self.deaf_until, self.faults.deadline()];
+        let nearest = attempts.chain(held).chain(ours.into_iter().flatten()).min()?;
         // Rounded up: waking a moment too early would only mean to wait again.
         let left = nearest - clock::now();
         let millis = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
@@ -261,6 +266,7 @@ impl Supervisor {
 
     fn tick(&mut self) {
         let now = clock::now();
+        self.strike(now);
         for at in 0..self.attempts.len() {
             if let Some(ended) = self.attempts[at].tick(now) {
                 self.attempt_ended(self.attempts[at].hook, self.attempts[at].entry, ended);
@@ -406,7 +412,7 @@ impl Supervisor {
             self.hear_init(); // it has closed its end, so this does not wait
         }
         self.held.clear(); // interrupted, all of them
-        let exit = self.exit_of_init();
+        let exit = self.faults.judge(self.exit_of_init());
         self.init = None;
         self.feed(Event::InitExited(exit));
     }

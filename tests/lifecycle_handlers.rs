@@ -369,3 +369,19 @@ fn x_t01_a_tcp_hook_succeeds_when_something_listens_in_the_container() {
     let c = Fixture::busybox().own_network().handler("postStart", json!({"tcpSocket": {"port": 8080}}));
     c.run_detached().fails(125).says("PostStartHook failed: connection failed");
 }
+
+#[test]
+fn x_t03_with_strict_kubernetes_a_tcp_hook_fails_as_in_kubernetes() {
+    let tcp = json!({"tcpSocket": {"port": 8080}});
+    let listens = "nc -l -p 8080 & touch /up; trap 'exit 0' TERM; while :; do sleep 0.05; done";
+    let c = Fixture::busybox().own_network().shell(listens).flag("--strict-kubernetes").handler("postStart", tcp);
+    let c = c.policy("postStart", "retries", json!(1)).policy("postStart", "retryDelaySeconds", json!(0));
+    let c = c.hook("preStop", "echo drain >> /log");
+    c.create().ok();
+    c.verb("start").fails(1).says("PostStartHook failed: invalid handler");
+    assert_eq!(c.event("FailedPostStartHook")["message"], "PostStartHook failed: invalid handler");
+    let state = c.state();
+    assert_eq!(state["hooks"]["postStart"]["attempts"], 2);
+    assert_eq!(state["exit"]["reason"], "PostStartHookError");
+    assert_eq!(c.read("/log"), "drain\n");
+}

@@ -118,3 +118,29 @@ fn the_ready_made_sleep_before_stop_waits_before_the_signal() {
     let waited = c.between("StopRequested", "SignalSent");
     assert!((5.0..20.0).contains(&waited), "{waited}");
 }
+
+#[test]
+fn x_h08_to_h10_https_hooks_by_annotation_are_answered_with_a_certificate_that_nobody_verifies() {
+    let c = nginx();
+    let certificate = rcgen::generate_simple_self_signed(vec!["elsewhere.example".to_owned()]).unwrap();
+    let etc = c.rootfs().join("etc/nginx");
+    fs::write(etc.join("cert.pem"), certificate.cert.pem()).unwrap();
+    fs::write(etc.join("key.pem"), certificate.signing_key.serialize_pem()).unwrap();
+    let conf = fs::read_to_string(etc.join("nginx.conf")).unwrap();
+    let tls = "listen 8443 ssl; ssl_certificate cert.pem; ssl_certificate_key key.pem; \
+               access_log /var/tmp/access.log; listen 8080;";
+    fs::write(etc.join("nginx.conf"), conf.replace("listen 8080;", tls)).unwrap();
+    let c = c.annotation("bookend/post-start.http", "https://:8443/warm");
+    let c = c.annotation("bookend/post-start.retries", "100").annotation("bookend/post-start.retry-delay", "0.1");
+    // The other port speaks no TLS: nginx says so in plain HTTP, and is asked again.
+    let c = c.annotation("bookend/pre-stop.http", "https://:8080/drain").started();
+    assert_eq!(c.state()["hooks"]["postStart"]["state"], "Succeeded");
+    c.stop().ok();
+    assert_eq!(c.state()["hooks"]["preStop"]["state"], "Succeeded");
+    let event = c.event("LifecycleHTTPFallback");
+    let message = event["message"].as_str().unwrap();
+    assert!(message.ends_with(":8080 got HTTP response, retry with HTTP succeeded"), "{message}");
+    let log = c.read("/var/tmp/access.log");
+    let asked = |path: &str| log.lines().any(|line| line.contains(&format!("\"GET {path} HTTP/1.1\"")));
+    assert!(asked("/warm") && asked("/drain"), "{log}");
+}

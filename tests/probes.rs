@@ -190,6 +190,24 @@ fn x_h22_a_server_that_never_answers_takes_pre_stop_to_the_end_of_its_budget() {
 }
 
 #[test]
+fn h11_x_h22_a_tls_handshake_that_is_never_answered_ends_at_the_hooks_deadline() {
+    let c = Fixture::busybox()
+        .own_network()
+        .shell("trap 'exit 0' TERM; sleep 3600 | nc -l -p 8443 > /tmp/request & while :; do sleep 0.1; done")
+        .handler("preStop", json!({"httpGet": {"port": 8443, "scheme": "HTTPS"}}))
+        .policy("preStop", "timeoutSeconds", json!(1))
+        .started();
+    c.wait_for("the server", |c| c.exec("netstat -ltn").stdout.contains(":8443"));
+    c.stop().ok();
+    assert_eq!(c.state()["hooks"]["preStop"]["state"], "TimedOut");
+    assert_eq!(c.event("FailedPreStopHook")["message"], "PreStopHook failed: timed out after 1s");
+    let waited = c.between("StopRequested", "FailedPreStopHook");
+    assert!((1.0..5.0).contains(&waited), "{waited}");
+    let request = std::fs::read(c.rootfs().join("tmp/request")).unwrap();
+    assert_eq!(request[..2], [22, 3], "a TLS handshake");
+}
+
+#[test]
 fn x_t01_a_tcp_socket_hook_succeeds_when_the_connection_is_made() {
     let c = patient(server("8080").handler("postStart", json!({"tcpSocket": {"port": 8080}})));
     let output = c.run_detached().ok();

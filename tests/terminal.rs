@@ -182,7 +182,7 @@ fn a_console_socket_without_a_terminal_is_refused() {
 
 /// threats.md R14.
 #[test]
-fn r_14_a_console_socket_that_is_missing_closed_or_no_socket_fails_create() {
+fn r14_a_console_socket_that_is_missing_closed_or_no_socket_fails_create() {
     let c = with_terminal(Fixture::busybox());
     let at = |name: &str| c.scratch.path().join(name).to_str().unwrap().to_owned();
     drop(UnixListener::bind(at("closed")).unwrap());
@@ -196,7 +196,7 @@ fn r_14_a_console_socket_that_is_missing_closed_or_no_socket_fails_create() {
 }
 
 #[test]
-fn r_14_a_terminal_that_nobody_reads_holds_neither_kill_nor_delete_up() {
+fn r14_a_terminal_that_nobody_reads_holds_neither_kill_nor_delete_up() {
     let c = with_terminal(Fixture::busybox()).shell("yes");
     let console = Console::listen(&c);
     let c = c.flag("--console-socket").flag(console.path());

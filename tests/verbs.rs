@@ -571,7 +571,7 @@ fn wait_prints_and_returns_the_code() {
 }
 
 #[test]
-fn r_15_closed_standard_streams_give_their_numbers_to_nothing() {
+fn r15_closed_standard_streams_give_their_numbers_to_nothing() {
     let c = Fixture::busybox().shell("ls -l /proc/self/fd > /fds; exit 3");
     c.write();
     for closed in ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-", "> /dev/full 2> /dev/full"]
@@ -601,7 +601,7 @@ fn r_15_closed_standard_streams_give_their_numbers_to_nothing() {
 }
 
 #[test]
-fn r_22_few_or_many_descriptors_are_enough() {
+fn r22_few_or_many_descriptors_are_enough() {
     let c = Fixture::busybox().shell("exit 3").with(|config| config["process"]["rlimits"] = json!([]));
     c.write();
     let hard = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().1;

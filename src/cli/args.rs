@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::test::expect::Expectation;
+use super::test::fault::Fault;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
+use crate::lifecycle::model::PostStartStop;
 
 /// What `--version` prints after the name; runc's form.
 const VERSION: &str =
@@ -107,9 +110,11 @@ pub struct HookFlags {
     /// Keep nothing of the container's hooks after it is deleted
     #[arg(long)]
     pub no_history: bool,
-    #[arg(long, value_name = "WHEN", hide = true)]
-    pub poststart_stop: Option<String>,
-    #[arg(long, hide = true)]
+    /// When a stop that is asked for during postStart begins [default: now]
+    #[arg(long, value_name = "WHEN")]
+    pub poststart_stop: Option<PostStartStop>,
+    /// Fail where Kubernetes does though bookend need not: tcpSocket hooks
+    #[arg(long)]
     pub strict_kubernetes: bool,
 }
 
@@ -145,6 +150,8 @@ pub enum Verb {
     Wait(Id),
     /// Rehearse a container's whole life with its hooks
     Test(Test),
+    /// Find what would go wrong with the hooks of manifests, without running anything
+    Check(Check),
     /// Show the hooks of a container and what became of them
     Hooks(Hooks),
     /// Print the kept output of hooks
@@ -159,6 +166,7 @@ impl Verb {
         match self {
             Verb::Run(_) | Verb::Exec(_) | Verb::Test(_) => 125,
             Verb::Wait(_) => 125,
+            Verb::Check(_) => 2,
             _ => 1,
         }
     }
@@ -341,27 +349,44 @@ pub struct Stop {
 
 #[derive(Debug, Args)]
 pub struct Test {
-    /// A Pod or workload ("-": standard input)
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The container of the Pod; may be left out when there is one
+    /// Pods or workloads ("-": standard input)
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Rehearse only this container; without it all containers of each Pod that has hooks
     #[arg(long, value_name = "NAME")]
     pub container: Option<String>,
-    /// Take root file system and ENTRYPOINT from this bundle
-    #[arg(long, value_name = "DIR", conflicts_with = "rootfs")]
-    pub bundle: Option<PathBuf>,
-    /// Take the root file system from this directory
-    #[arg(long, value_name = "DIR")]
-    pub rootfs: Option<PathBuf>,
+    /// Take root file system and ENTRYPOINT from this bundle, for all containers or for one
+    #[arg(long, value_name = "[NAME=]DIR", value_parser = For::parser())]
+    pub bundle: Vec<For>,
+    /// Take the root file system from this directory, for all containers or for one
+    #[arg(long, value_name = "[NAME=]DIR", value_parser = For::parser())]
+    pub rootfs: Vec<For>,
     /// The grace period of the stop, in whole seconds
     #[arg(long, value_name = "SECONDS")]
     pub grace: Option<u64>,
-    /// How long the container runs before it is stopped: 2s, 500ms, 1m30s
+    /// How long the containers run before they are stopped: 2s, 500ms, 1m30s
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     pub run_for: std::time::Duration,
-    /// Once it is running, execute this in it by /bin/sh and show what it prints
+    /// Once a container is running, execute this in it by /bin/sh and show what it prints
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
+    /// Let something go wrong: HOOK=hang|fail|slow:DURATION|flood, stop-signal=ignore, entrypoint=exit:CODE@DURATION,
+    /// entrypoint=oom@DURATION, supervisor=kill@DURATION
+    #[arg(long, value_name = "SPEC")]
+    pub fault: Vec<Fault>,
+    /// What is to happen: exit=CODE, reason=REASON, HOOK=succeeded|failed|timed-out|interrupted|skipped,
+    /// grace=kept|exceeded, stopped-within=DURATION
+    #[arg(long, value_name = "SPEC")]
+    pub expect: Vec<Expectation>,
+    /// Write a JUnit report to this file
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write the picture to this file; its ending says how
+    #[arg(long, value_name = "FILE")]
+    pub timeline: Option<PathBuf>,
+    /// How many Pods are rehearsed at once; without it as many as there are processors
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
     #[arg(long, default_value = "text")]
     pub format: TestFormat,
     /// Print the verdict only
@@ -369,10 +394,37 @@ pub struct Test {
     pub quiet: bool,
 }
 
+/// A directory for all containers, or for the one that is named before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct For {
+    pub container: Option<String>,
+    pub path: PathBuf,
+}
+
+impl For {
+    fn parser() -> impl clap::builder::TypedValueParser<Value = For> {
+        use clap::builder::TypedValueParser;
+        clap::builder::OsStringValueParser::new().map(For::of)
+    }
+
+    /// What can be no container's name (RFC 1123) is part of the path.
+    fn of(text: std::ffi::OsString) -> For {
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        match text.to_str().and_then(|text| text.split_once('=')) {
+            Some((name, path)) if is_name(name) => For { container: Some(name.to_owned()), path: path.into() },
+            _ => For { container: None, path: text.into() },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TestFormat {
     Text,
     Json,
+    Tap,
+    Github,
 }
 
 #[derive(Debug, Args)]
@@ -410,6 +462,8 @@ pub struct Logs {
 pub enum PictureFormat {
     Text,
     Json,
+    Svg,
+    Html,
 }
 
 #[derive(Debug, Args)]
@@ -418,6 +472,32 @@ pub struct Timeline {
     pub id: ContainerId,
     #[arg(short, long, default_value = "text")]
     pub format: PictureFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Pods, workloads or lifecycle files; a directory stands for all *.yaml, *.yml and *.json below it, "-" for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Look for the hooks' programs in this root file system
+    #[arg(long, value_name = "DIR")]
+    pub rootfs: Option<PathBuf>,
+    /// Check only the containers of this name
+    #[arg(long, value_name = "NAME")]
+    pub container: Option<String>,
+    #[arg(long, default_value = "text")]
+    pub format: CheckFormat,
+    /// Print the findings only, and no summary
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    Text,
+    Json,
+    Sarif,
+    Github,
 }
 
 /// `5`, `1.5s`, `500ms`, `1m30s`, `2h`

@@ -10,6 +10,7 @@ use crate::container::bundle::Bundle;
 use crate::container::create::{CreateOptions, Created, create};
 use crate::container::exec::hold_namespaces;
 use crate::container::state::Init;
+use crate::lifecycle::fault::Faults;
 use crate::lifecycle::model::{DEFAULT_GRACE_SECONDS, Plan};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
@@ -37,13 +38,14 @@ pub fn run(global: &Global, args: &run_args::Create) -> Result<u8> {
 pub struct Prepared {
     pub bundle: Bundle,
     pub settings: Settings,
+    /// It has a supervisor: for its hooks, or for who follows its life.
+    pub supervised: bool,
 }
 
 /// Reads and checks all input. Problems of the lifecycle are told all at once, a line each (lifecycle.md section 9).
 pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
     let bundle = Bundle::load(&args.bundle)?;
     let flags = Flags { global: &global.hooks, verb: &args.hooks };
-    flags.refuse_unbuilt()?;
     let annotations = bundle.config.annotations().clone().unwrap_or_default().into_iter().collect();
     let sources = Sources {
         pod: flags.either(|flags| flags.pod.as_deref()),
@@ -54,11 +56,8 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
         id: args.id.as_str(),
         flags_are_global: args.hooks.pod.is_none() && args.hooks.lifecycle.is_none(),
     };
-    let resolved = source::resolve(&sources)?;
-    let unbuilt = source::refuse_unbuilt(&resolved.plan);
-    if !unbuilt.is_empty() {
-        bail!(source::Invalid { problems: unbuilt });
-    }
+    let mut resolved = source::resolve(&sources)?;
+    flags.apply(&mut resolved.plan);
     let log = Log::new(global);
     if !resolved.plan.has_hooks()
         && let Some(file) = sources.lifecycle.or(sources.pod)
@@ -68,7 +67,12 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
     resolved.warnings.iter().for_each(|warning| log.warn(warning));
     let hook_log_dir = flags.either(|flags| flags.hook_log_dir.as_deref()).map(std::path::absolute).transpose()?;
     let no_history = global.hooks.no_history || args.hooks.no_history;
-    Ok(Prepared { bundle, settings: Settings { plan: resolved.plan, hook_log_dir, no_history } })
+    let supervised = resolved.plan.has_hooks();
+    Ok(Prepared {
+        bundle,
+        supervised,
+        settings: Settings { plan: resolved.plan, hook_log_dir, no_history, faults: Faults::default() },
+    })
 }
 
 /// A terminal in the background, whose master nobody would hold.
@@ -91,14 +95,10 @@ impl<'a> Flags<'a> {
         of(self.verb).or_else(|| of(self.global))
     }
 
-    fn refuse_unbuilt(&self) -> Result<()> {
-        if self.either(|flags| flags.poststart_stop.as_deref()).is_some_and(|when| when != "now") {
-            bail!("--poststart-stop: only \"now\" is supported by this version of bookend yet");
-        }
-        if self.global.strict_kubernetes || self.verb.strict_kubernetes {
-            bail!("--strict-kubernetes is not supported by this version of bookend yet; leave the flag out");
-        }
-        Ok(())
+    /// What they say of how hooks are run.
+    fn apply(&self, plan: &mut Plan) {
+        plan.post_start_stop = self.either(|flags| flags.poststart_stop).unwrap_or_default();
+        plan.strict_kubernetes = self.global.strict_kubernetes || self.verb.strict_kubernetes;
     }
 }
 
@@ -131,10 +131,10 @@ pub fn make_with(
 ) -> Result<Created> {
     let plan = &prepared.settings.plan;
     let root = global.root()?;
-    let created = create(&root, &args.id, &prepared.bundle, options, plan.has_hooks())?;
+    let created = create(&root, &args.id, &prepared.bundle, options, prepared.supervised)?;
     let log = Log::new(global);
     created.warnings.iter().for_each(|warning| log.warn(warning));
-    if plan.has_hooks() || plan.stop_signal != Signal::TERM || plan.grace_seconds != DEFAULT_GRACE_SECONDS {
+    if prepared.supervised || plan.stop_signal != Signal::TERM || plan.grace_seconds != DEFAULT_GRACE_SECONDS {
         // Also `stop` of a container without hooks wants to know (S-23).
         prepared.settings.save(&created.dir)?;
     }

@@ -17,9 +17,11 @@ use super::exec::own_process;
 use crate::container::exec::{Child, ExecError, ExecOptions, Network, spawn, spawn_after};
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
+use crate::container::stand_in::StandIn;
 use crate::container::state::{State, write_file};
 use crate::handler::probe;
 use crate::handler::report::{NAMESPACES_FD, OUTPUT_FD, REPORT_FD, Report, left_behind};
+use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::model::{Entry, Handler, Hook};
 use crate::lifecycle::outcome::Failure;
 use crate::linux::{inherit, pidfd, reap};
@@ -65,12 +67,24 @@ fn tell(report: &mut File, what: &Report) -> Result<()> {
     Ok(report.write_all(&line)?)
 }
 
+/// What takes the place of the whole handler, of whatever kind it is: it needs nothing in the image.
+fn stand_in(fault: HandlerFault) -> Option<StandIn> {
+    match fault {
+        HandlerFault::Hang => Some(StandIn::Hang),
+        HandlerFault::Fail => Some(StandIn::Fail),
+        HandlerFault::Flood => Some(StandIn::Flood),
+        HandlerFault::Slow(_) => None,
+    }
+}
+
 struct Task {
     hook: Hook,
     at: usize,
     attempt: u32,
     entry: Entry,
+    fault: Option<HandlerFault>,
     container: String,
+    strict_kubernetes: bool,
     state: State,
     dir: PathBuf,
     env: Vec<String>,
@@ -87,7 +101,7 @@ impl Task {
         let dir = root.container(&id);
         let hook = Hook::ALL.into_iter().find(|known| known.name() == *hook).context("no such hook")?;
         let at: usize = entry.parse().context("read the entry")?;
-        let plan = Settings::load(&dir)?.plan;
+        let Settings { plan, faults, .. } = Settings::load(&dir)?;
         let kinds = rest.iter().filter_map(|word| word.strip_prefix("ns:"));
         let namespaces = kinds.zip(NAMESPACES_FD..).map(|(bits, fd): (&str, RawFd)| -> Result<_> {
             Ok((CloneFlags::from_bits_retain(bits.parse()?), inherit::inherited(fd)?))
@@ -98,6 +112,8 @@ impl Task {
             at,
             attempt: attempt.parse().context("read the attempt")?,
             entry: plan.entries(hook).get(at).context("no such entry")?.clone(),
+            fault: faults.handlers.get(&hook).copied(),
+            strict_kubernetes: plan.strict_kubernetes,
             container: plan.container,
             state: State::load(&root, &id)?,
             dir,
@@ -113,15 +129,26 @@ impl Task {
     }
 
     fn run(&self, report: &mut File) -> Result<Report> {
-        match &self.entry.handler {
-            Handler::Exec { command } => self.exec(command, report),
-            handler => self.probe(handler),
+        if let Some(HandlerFault::Slow(span)) = self.fault {
+            std::thread::sleep(span);
+        }
+        match (&self.entry.handler, self.fault.and_then(stand_in)) {
+            (_, Some(stand_in)) => self.exec(&[], Some(stand_in), report),
+            (Handler::Exec { command }, None) => self.exec(command, None, report),
+            // X-T03
+            (Handler::TcpSocket { .. }, None) if self.strict_kubernetes => Ok(Report::Failed(Failure {
+                class: "invalid handler".into(),
+                error: "invalid handler: the kubelet has no tcpSocket hooks (--strict-kubernetes)".into(),
+                ..Failure::default()
+            })),
+            (handler, None) => self.probe(handler),
         }
     }
 
     /// 4.1: as the container's own process, but for the arguments.
-    fn exec(&self, command: &[String], report: &mut File) -> Result<Report> {
+    fn exec(&self, command: &[String], instead: Option<StandIn>, report: &mut File) -> Result<Report> {
         let mut options = ExecOptions::new(self.process(command)?);
+        options.instead = instead;
         options.cgroup_child = Some(tree_name(self.hook, self.at));
         let spawned = match self.hook {
             Hook::PostStop if !self.holds(CloneFlags::CLONE_NEWNS) => bail!(LOST),

@@ -130,9 +130,16 @@ pub fn follow(
     }
 }
 
+impl LogFile {
+    /// `postStop[0] attempt 1`
+    pub fn name(&self) -> String {
+        let entry = self.entry.map(|entry| format!("[{entry}]")).unwrap_or_default();
+        format!("{}{entry} attempt {}", self.hook, self.attempt)
+    }
+}
+
 fn header(log: &LogFile) -> String {
-    let entry = log.entry.map(|entry| format!("[{entry}]")).unwrap_or_default();
-    format!("==> {}{entry} attempt {} <==", log.hook, log.attempt)
+    format!("==> {} <==", log.name())
 }
 
 #[cfg(test)]

@@ -1,28 +1,26 @@
 //! `bookend timeline ID`: the container's life as a picture, drawn from the journal.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::Result;
+use serde_json::Value;
 
 use super::args::{Global, PictureFormat, Timeline};
+use super::logs::{LogFile, select};
 use super::lookup;
-use crate::lifecycle::journal::{self, Record};
+use crate::lifecycle::journal::{self, open_regular};
 use crate::lifecycle::status::Status;
-use crate::lifecycle::time::Instant;
-use crate::lifecycle::timeline;
+use crate::lifecycle::timeline::{self, Life, Output, Story};
 use crate::linux::clock;
+use crate::supervisor::settings::Settings;
 
-/// How the picture is asked for.
+/// What the terminal can show.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
-    pub format: PictureFormat,
-    /// Columns of the terminal.
-    pub width: usize,
+pub struct Terminal {
+    pub columns: usize,
     pub color: bool,
     pub unicode: bool,
-    /// While the container lives: what has no end is drawn up to now.
-    pub now: Option<Instant>,
 }
 
 pub fn run(global: &Global, args: &Timeline) -> Result<u8> {
@@ -33,28 +31,62 @@ pub fn run(global: &Global, args: &Timeline) -> Result<u8> {
 
 /// The picture of the life whose records are in `dir`, as this terminal can show it.
 pub fn of(dir: &Path, format: PictureFormat) -> Result<String> {
-    let records = journal::read(&dir.join(journal::FILE_NAME))?;
-    let over = Status::load(dir).is_ok_and(|status| status.phase == "Stopped");
-    let terminal = std::io::stdout().is_terminal();
-    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
-    Ok(render(
-        &records,
-        &Options {
-            format,
-            width: columns.ok().filter(|columns| *columns >= 60).unwrap_or(100).min(160),
-            color: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            unicode: is_utf8(|name| std::env::var(name).ok()),
-            now: (!over).then(clock::now),
-        },
-    ))
+    let story = read(dir)?;
+    Ok(render(story.as_slice(), format, Terminal::of_stdout()))
 }
 
-pub fn render(records: &[Record], options: &Options) -> String {
-    let Options { format, width, color, unicode, now } = *options;
-    match format {
-        PictureFormat::Json => format!("{:#}\n", timeline::json(records, now)),
-        PictureFormat::Text if unicode => timeline::text(records, width, color, now),
-        PictureFormat::Text => timeline::ascii(records, width, color, now),
+/// All that is kept about a life, in its state directory or in the history. No records: None.
+pub fn read(dir: &Path) -> Result<Option<Story>> {
+    let records = journal::read(&dir.join(journal::FILE_NAME))?;
+    let status = Status::load(dir).ok();
+    let over = status.as_ref().is_some_and(|status| status.phase == "Stopped");
+    let Some(mut life) = Life::of(&records, (!over).then(clock::now)) else { return Ok(None) };
+    let plan = Settings::load(dir).ok().map(|settings| settings.plan);
+    plan.iter().for_each(|plan| life.describe(plan));
+    let logs = select(&dir.join("hooks"), None, None)?;
+    Ok(Some(Story { life, records, plan, status, output: logs.iter().filter_map(tail).collect() }))
+}
+
+/// How much of an attempt's output stands in a page.
+const TAIL: u64 = 16 << 10;
+
+/// The end of a log, from the beginning of a line on; None if there is nothing, or it has gone in this moment.
+fn tail(log: &LogFile) -> Option<Output> {
+    let mut file = open_regular(&log.path).ok()?;
+    let length = file.metadata().ok()?.len();
+    let from = length.saturating_sub(TAIL);
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(from)).ok()?;
+    file.take(TAIL).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = if from > 0 { text.split_once('\n').map_or("", |(_, whole)| whole) } else { &text };
+    (!text.is_empty()).then(|| Output { name: log.name(), text: text.to_owned(), cut: from > 0 })
+}
+
+/// One picture of several lives; as text and JSON one after the other.
+pub fn render(stories: &[Story], format: PictureFormat, terminal: Terminal) -> String {
+    let lives: Vec<Life> = stories.iter().map(|story| story.life.clone()).collect();
+    let Terminal { columns, color, unicode } = terminal;
+    match (format, &lives[..]) {
+        (PictureFormat::Svg, lives) => timeline::svg(lives),
+        (PictureFormat::Html, _) => timeline::html(stories),
+        (PictureFormat::Json, [life]) => format!("{:#}\n", life.json()),
+        (PictureFormat::Json, lives) => format!("{:#}\n", lives.iter().map(Life::json).collect::<Value>()),
+        (PictureFormat::Text, lives) => {
+            let draw = |life: &Life| if unicode { life.text(columns, color) } else { life.ascii(columns, color) };
+            lives.iter().map(draw).collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+impl Terminal {
+    pub fn of_stdout() -> Terminal {
+        let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
+        Terminal {
+            columns: columns.ok().filter(|columns| *columns >= 60).unwrap_or(100).min(160),
+            color: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            unicode: is_utf8(|name| std::env::var(name).ok()),
+        }
     }
 }
 
@@ -71,6 +103,30 @@ pub fn is_utf8(lookup: impl Fn(&str) -> Option<String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::source::{Sources, resolve};
+
+    /// The journal is of a real run; the picture is drawn anew by `BLESS=1 cargo test the_picture_of_the_readme`.
+    #[test]
+    fn the_picture_of_the_readme_is_what_is_drawn_of_its_example() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let records = journal::read(&repository.join("testdata/timeline/hooks-pod.jsonl")).unwrap();
+        let mut life = Life::of(&records, None).unwrap();
+        let resolved = resolve(&Sources {
+            pod: Some(&repository.join("testdata/hooks-pod.yaml")),
+            container: None,
+            lifecycle: None,
+            annotations: &Default::default(),
+            bundle: repository,
+            id: "hooks-pod",
+            flags_are_global: false,
+        });
+        life.describe(&resolved.unwrap().plan);
+        let (drawn, path) = (timeline::svg(&[life]), repository.join("docs/timeline.svg"));
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, &drawn).unwrap();
+        }
+        assert!(std::fs::read_to_string(&path).unwrap() == drawn, "docs/timeline.svg is out of date: set BLESS=1 once");
+    }
 
     #[test]
     fn the_first_locale_variable_that_is_set_decides() {

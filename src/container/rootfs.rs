@@ -34,7 +34,7 @@ mod devices;
 mod masks;
 mod mounts;
 mod options;
-mod path;
+pub(crate) mod path;
 mod pivot;
 mod tree;
 

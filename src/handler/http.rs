@@ -14,6 +14,29 @@ const HEAD_LINES: usize = 128;
 /// Most bytes of a line between the chunks of a body.
 const CHUNK_LINE_BYTES: u64 = 4096;
 
+/// Which of the headers that hold credentials are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// To the server that the handler itself points to.
+    All,
+    /// To the same by plain HTTP instead of HTTPS (X-H10).
+    AllButAuthorization,
+    /// To where a redirect points (threats S23).
+    None,
+}
+
+impl Credentials {
+    fn include(self, name: &str) -> bool {
+        let known =
+            ["Authorization", "Www-Authenticate", "Cookie", "Cookie2", "Proxy-Authorization", "Proxy-Authenticate"];
+        match self {
+            Credentials::All => true,
+            Credentials::AllButAuthorization => name != "Authorization",
+            Credentials::None => !known.contains(&name),
+        }
+    }
+}
+
 /// A GET request.
 pub struct Request<'a> {
     /// Path and query, already encoded.
@@ -25,8 +48,7 @@ pub struct Request<'a> {
     pub user_agent: &'a str,
     /// The handler's headers, in its order.
     pub headers: &'a [(String, String)],
-    /// Whether the headers that hold credentials are sent: only where the handler itself points (threats S23).
-    pub credentials: bool,
+    pub credentials: Credentials,
     /// The URL that redirected here.
     pub referer: Option<&'a str>,
 }
@@ -76,7 +98,7 @@ impl Request<'_> {
         }
         for (name, values) in &headers {
             let elsewhere = ["Host", "User-Agent", "Content-Length", "Transfer-Encoding", "Trailer"];
-            if !elsewhere.contains(&name.as_str()) && (self.credentials || !is_credential(name)) {
+            if !elsewhere.contains(&name.as_str()) && self.credentials.include(name) {
                 values.iter().for_each(|value| line(name, value));
             }
         }
@@ -96,11 +118,6 @@ fn canonical(name: &str) -> String {
         part
     });
     parts.collect::<Vec<_>>().join("-")
-}
-
-fn is_credential(name: &str) -> bool {
-    ["Authorization", "Www-Authenticate", "Cookie", "Cookie2", "Proxy-Authorization", "Proxy-Authenticate"]
-        .contains(&name)
 }
 
 fn is_host(host: &str) -> bool {
@@ -336,7 +353,7 @@ mod tests {
 
     fn request(headers: &[(String, String)]) -> Request<'_> {
         let (target, host, user_agent) = ("/x?y", "h:80", "agent");
-        Request { target, host, own_host: true, user_agent, headers, credentials: true, referer: None }
+        Request { target, host, own_host: true, user_agent, headers, credentials: Credentials::All, referer: None }
     }
 
     fn text(list: &[(&str, &str)]) -> String {
@@ -405,7 +422,8 @@ mod tests {
     #[test]
     fn s22_after_a_redirect_elsewhere_no_credentials_are_sent() {
         let own = headers(&[("Authorization", "secret"), ("cookie", "secret"), ("X-A", "1"), ("Host", "own")]);
-        let redirected = Request { credentials: false, own_host: false, referer: Some("http://h/"), ..request(&own) };
+        let redirected =
+            Request { credentials: Credentials::None, own_host: false, referer: Some("http://h/"), ..request(&own) };
         let text = String::from_utf8(redirected.bytes().unwrap()).unwrap();
         assert!(!text.contains("secret"), "{text}");
         assert!(text.contains("\r\nHost: h:80\r\n") && text.contains("\r\nReferer: http://h/\r\nX-A: 1\r\n"), "{text}");

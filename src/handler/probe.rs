@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use anyhow::Result;
 
 use super::address::{self, connect};
-use super::http::{self, Request, Response};
+use super::http::{self, Credentials, Request, Response};
+use super::tls::{NoHandshake, Tls};
 use super::url::{self, Url};
 use crate::lifecycle::model::{Handler, Hook, HttpGet, Scheme, SuccessStatus};
 use crate::lifecycle::notice::Notice;
@@ -44,10 +45,12 @@ pub fn run(
     let agent = format!("kube-lifecycle/{compat} bookend/{}", env!("CARGO_PKG_VERSION"));
     let mut notices = Vec::new();
     let outcome = match handler {
-        Handler::HttpGet(get) => {
-            http_get(get, success, hook, &agent, || reach(get.host.as_deref(), own_network, join, &mut notices))
-                .map_err(|problem| problem.of_http(hook, &get.path, container))
-        }
+        Handler::HttpGet(get) => http_get(get, &agent, |host| reach(host, own_network, join, &mut notices))
+            .and_then(|(response, told)| {
+                notices.extend(told);
+                judge(response.status, success, hook)
+            })
+            .map_err(|problem| problem.of_http(hook, &get.path, container)),
         Handler::TcpSocket { host, port } => {
             tcp_socket(*port, || reach(host.as_deref(), own_network, join, &mut notices)).map_err(Problem::of_tcp)
         }
@@ -69,11 +72,13 @@ struct Problem {
     error: String,
     /// Whether a program that listens by now might have made the difference (X-H21).
     too_early: bool,
+    /// Whether the server was to speak TLS and answered in plain HTTP (X-H10).
+    plain_http: bool,
 }
 
 impl Problem {
     fn connection(error: impl ToString) -> Problem {
-        Problem { class: CONNECTION_FAILED.into(), error: error.to_string(), too_early: true }
+        Problem { class: CONNECTION_FAILED.into(), error: error.to_string(), too_early: true, plain_http: false }
     }
 
     /// A failure that a program which listens earlier would not have changed; of L-07's classes the nearest.
@@ -82,7 +87,15 @@ impl Problem {
     }
 
     fn invalid(error: impl ToString) -> Problem {
-        Problem { class: INVALID_HANDLER.into(), error: error.to_string(), too_early: false }
+        Problem { class: INVALID_HANDLER.into(), ..Problem::refused(error) }
+    }
+
+    fn of_tls(error: NoHandshake) -> Problem {
+        match error {
+            NoHandshake::Broken(_) => Problem::connection(error),
+            NoHandshake::PlainHttp => Problem { plain_http: true, ..Problem::refused(error) },
+            NoHandshake::Refused(_) => Problem::refused(error),
+        }
     }
 
     /// X-H21, X-H23.
@@ -145,82 +158,112 @@ fn tcp_socket(port: u16, reach: impl FnOnce() -> Result<Reached, Problem>) -> Re
     Ok(Success::default())
 }
 
+/// Any answer at all, with what there is to tell of how it was got.
 fn http_get(
     get: &HttpGet,
-    success: SuccessStatus,
-    hook: Hook,
     agent: &str,
-    reach: impl FnOnce() -> Result<Reached, Problem>,
-) -> Result<Success, Problem> {
-    if get.scheme == Scheme::Https {
-        return Err(Problem::invalid("scheme HTTPS is not supported by this version of bookend"));
-    }
+    reach: impl FnOnce(Option<&str>) -> Result<Reached, Problem>,
+) -> Result<(Response, Option<Notice>), Problem> {
     let target = url::request_target(&get.path).map_err(Problem::invalid)?;
-    let reached = reach()?;
-    let response = follow(get, &target, agent, &reached)?;
-    judge(response.status, success, hook)
+    let reached = reach(get.host.as_deref())?;
+    Client { get, target: &target, agent, reached: &reached }.ask()
 }
 
-/// Sends the request, and follows redirects as long as they stay at the same host name (X-H18, X-H19).
-fn follow(get: &HttpGet, target: &str, agent: &str, reached: &Reached) -> Result<Response, Problem> {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query.to_owned())),
-        None => (target, None),
-    };
-    let mut url = Url {
-        scheme: "http".into(),
-        host: Some(host_line(&reached.host, get.port)),
-        opaque: false,
-        path: path.to_owned(),
-        query,
-    };
-    let first_name = url.host_name().to_owned();
-    let mut referer: Option<String> = None;
-    let mut own_host = true;
-    let mut credentials = true;
-    for _ in 0..MAX_REQUESTS {
-        if url.scheme != "http" {
-            return Err(Problem::refused(format!(
-                "redirect to {}, which is not supported by this version",
-                url.scheme
-            )));
-        }
-        let port = url.port().ok_or_else(|| Problem::refused("redirect to an invalid port"))?;
-        // Another port may be another server, which is no reason to give it what is meant for the first (S23). Once dropped,
-        // they stay dropped, as they would otherwise come back with the next redirect (CVE-2024-45336).
-        credentials &= port == get.port;
+/// The one who asks what a handler wants to have asked.
+struct Client<'a> {
+    get: &'a HttpGet,
+    target: &'a str,
+    agent: &'a str,
+    reached: &'a Reached,
+}
 
-        let request = Request {
-            target: &url.target(),
-            host: url.host.as_deref().unwrap_or_default(),
-            own_host,
-            user_agent: agent,
-            headers: &get.headers,
-            credentials,
-            referer: referer.as_deref(),
+impl Client<'_> {
+    /// X-H10: who was to be asked by HTTPS and answers in plain HTTP is asked once more, as it wants to be.
+    fn ask(&self) -> Result<(Response, Option<Notice>), Problem> {
+        let problem = match self.follow(self.get.scheme, Credentials::All) {
+            Err(problem) if self.get.scheme == Scheme::Https && problem.plain_http => problem,
+            answer => return answer.map(|response| (response, None)),
         };
-        let request = request.bytes().map_err(Problem::invalid)?;
-        let mut stream =
-            connect(&reached.addresses, port).map_err(|error| Problem::connection(format!("{error:#}")))?;
+        let Ok(response) = self.follow(Scheme::Http, Credentials::AllButAuthorization) else { return Err(problem) };
+        let host = host_line(&self.reached.host, self.get.port);
+        let text = format!("request to HTTPS lifecycle hook {host} got HTTP response, retry with HTTP succeeded");
+        Ok((response, Some(Notice::warning("LifecycleHTTPFallback", text))))
+    }
+
+    /// Sends the request, and follows redirects as long as they stay at the same host name, whatever the port and whether by
+    /// HTTP or HTTPS (X-H18, X-H19).
+    fn follow(&self, scheme: Scheme, mut credentials: Credentials) -> Result<Response, Problem> {
+        let first = self.first_url(scheme);
+        let mut url = first.clone();
+        let mut referer: Option<String> = None;
+        let mut own_host = true;
+        for _ in 0..MAX_REQUESTS {
+            let port = url.port().ok_or_else(|| Problem::refused("redirect to an invalid port"))?;
+            // Another port may be another server, and without TLS anybody listens: neither is given what is meant for the
+            // first (S23). Once dropped, credentials stay dropped, as they would otherwise come back with the next redirect
+            // (CVE-2024-45336).
+            if port != self.get.port || url.scheme != first.scheme {
+                credentials = Credentials::None;
+            }
+            let request = Request {
+                target: &url.target(),
+                host: url.host.as_deref().unwrap_or_default(),
+                own_host,
+                user_agent: self.agent,
+                headers: &self.get.headers,
+                credentials,
+                referer: referer.as_deref(),
+            };
+            let response = self.exchange(&url, port, &request.bytes().map_err(Problem::invalid)?)?;
+
+            let Some(location) = redirect_of(&response) else { return Ok(response) };
+            let next = url
+                .join(location)
+                .map_err(|why| Problem::refused(format!("redirect with an invalid Location: {why}")))?;
+            if next.host_name() != first.host_name() {
+                return Ok(response);
+            }
+            // A redirect that names a host means that host; a relative one stays with the handler's own Host line.
+            own_host &= Url::parse(location).is_ok_and(|location| location.scheme.is_empty());
+            // What was asked for by HTTPS is told to nobody else.
+            referer = (next.scheme == "https" || url.scheme == "http").then(|| url.to_string());
+            url = next;
+        }
+        Err(Problem::refused(format!("stopped after {MAX_REQUESTS} redirects")))
+    }
+
+    fn first_url(&self, scheme: Scheme) -> Url {
+        let (path, query) = match self.target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (self.target, None),
+        };
+        let scheme = match scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        let host = Some(host_line(&self.reached.host, self.get.port));
+        Url { scheme: scheme.into(), host, opaque: false, path: path.to_owned(), query }
+    }
+
+    fn exchange(&self, url: &Url, port: u16, request: &[u8]) -> Result<Response, Problem> {
+        if !matches!(url.scheme.as_str(), "http" | "https") {
+            return Err(Problem::refused(format!("redirect to {}, which is neither http nor https", url.scheme)));
+        }
         let body_limit = |response: &Response| match redirect_of(response) {
             Some(_) => REDIRECT_BODY_BYTES,
             None => BODY_BYTES,
         };
-        let response = http::exchange(&mut stream, &request, body_limit).map_err(Problem::connection)?;
-        drop(stream);
-
-        let Some(location) = redirect_of(&response) else { return Ok(response) };
-        let next =
-            url.join(location).map_err(|why| Problem::refused(format!("redirect with an invalid Location: {why}")))?;
-        if next.host_name() != first_name {
-            return Ok(response);
+        let mut stream =
+            connect(&self.reached.addresses, port).map_err(|error| Problem::connection(format!("{error:#}")))?;
+        match url.scheme.as_str() {
+            "https" => {
+                let mut stream = Tls::begin(stream, url.host_name()).map_err(Problem::of_tls)?;
+                http::exchange(&mut stream, request, body_limit)
+            }
+            _ => http::exchange(&mut stream, request, body_limit),
         }
-        // A redirect that names a host means that host; a relative one stays with the handler's own Host line.
-        own_host &= Url::parse(location).is_ok_and(|location| location.scheme.is_empty());
-        referer = Some(format!("http://{}{}", url.host.as_deref().unwrap_or_default(), url.target()));
-        url = next;
+        .map_err(Problem::connection)
     }
-    Err(Problem::refused(format!("stopped after {MAX_REQUESTS} redirects")))
 }
 
 /// Where a response redirects to, when it does.
@@ -241,7 +284,7 @@ fn host_line(host: &str, port: u16) -> String {
 fn judge(status: u16, success: SuccessStatus, hook: Hook) -> Result<Success, Problem> {
     let text = format!("HTTP status {status:03}");
     if success == SuccessStatus::Below400 && !(200..400).contains(&status) {
-        return Err(Problem { class: text.clone(), error: text, too_early: false });
+        return Err(Problem { class: text.clone(), ..Problem::refused(text) });
     }
     let notice =
         Notice::warning("LifecycleHTTPStatus", format!("{hook} got HTTP {status}; Kubernetes counts this as success"));

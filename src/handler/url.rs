@@ -3,6 +3,8 @@
 //!
 //! Everything here is text: nothing is resolved and no connection is made.
 
+use std::fmt;
+
 /// A parsed URL or URL reference. The fragment is never kept, as it is never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
@@ -103,6 +105,12 @@ impl Url {
             Some(query) => format!("{path}?{query}"),
             None => path,
         }
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.host.as_deref().unwrap_or_default(), self.target())
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::model::{Handler, Hook, HttpGet, Scheme};
+use super::rule::{Rule, Severity};
 use super::signal::Signal;
 use super::tree::{self, Mark, integer, nearest, quote};
 use super::validate::{
@@ -87,11 +88,11 @@ pub fn read<'a>(
                 own.0.insert(rest, annotation);
             }
             Some(_) => {}
-            None => problems.warning(
-                annotation.at,
-                &shown(annotation.key),
-                format_args!("ignored: the container's name is not known; tell it by --container {}", shown(scope)),
-            ),
+            None => {
+                let scope = shown(scope);
+                let why = format_args!("ignored: the container's name is not known; tell it by --container {scope}");
+                problems.warning(annotation.at, &shown(annotation.key), why);
+            }
         }
     }
     let mut wishes = general.wishes(file, problems);
@@ -116,7 +117,7 @@ impl Wishes {
         for (hook, drafts) in &other.hooks {
             if let (Some(here), Some(there)) = (self.hooks.get(hook).and_then(|own| own.first()), drafts.first()) {
                 let why = format!("Forbidden: {hook} is given by {} too", here.source);
-                problems.error(there.at, &there.path, why);
+                problems.error(there.at, &there.path, why).is(Rule::SameHookTwice);
             }
         }
         self.overlay(other);
@@ -202,7 +203,8 @@ impl<'a> Keys<'a> {
                 Some(near) => format!("did you mean \"{prefix}{near}\"?"),
                 None => format!("known are {} and {}", hooks.join(", "), GENERAL.join(", ")),
             };
-            problems.error(annotation.at, &shown(annotation.key), format_args!("Unknown annotation; {hint}"));
+            let why = format_args!("Unknown annotation; {hint}");
+            problems.error(annotation.at, &shown(annotation.key), why).is(Rule::UnknownKey);
         }
     }
 
@@ -213,11 +215,11 @@ impl<'a> Keys<'a> {
         let (suffix, value) = given.first()?;
         for (_, other) in &given[1..] {
             let why = format!("Forbidden: {} is given too; a hook has one handler", value.key);
-            problems.error(other.at, &other.key, why);
+            problems.error(other.at, &other.key, why).is(Rule::SecondHandler);
         }
         let handler = match *suffix {
             _ if value.text.trim().is_empty() => {
-                problems.error(value.at, &value.key, "Required value");
+                problems.error(value.at, &value.key, "Required value").is(Rule::NoCommand);
                 None
             }
             "" => value.words(problems),
@@ -293,7 +295,9 @@ impl Value<'_> {
             Err(error) => {
                 // V-33: the place is one inside of the value.
                 let text = format!("{source}:{error}");
-                problems.errors.push(Problem { text, source: source.to_owned(), at: self.at });
+                let mut problem = Problem::new(text, source, self.at, Severity::Error);
+                problem.is(Rule::NotReadable);
+                problems.errors.push(problem);
                 return Wishes::default();
             }
         };
@@ -302,7 +306,10 @@ impl Value<'_> {
             return Wishes::default();
         };
         let mut found = Problems::of(source);
-        let wishes = shape(root, source, &mut found);
+        let wishes = match self.at {
+            Some(at) => shape(&root.clone().moved_to(at), source, &mut found),
+            None => shape(root, source, &mut found),
+        };
         problems.append(found);
         wishes
     }
@@ -311,7 +318,7 @@ impl Value<'_> {
         match shlex::split(self.text) {
             Some(words) if !words.is_empty() => command_words(words, self.at, &self.key, problems),
             Some(_) => {
-                problems.error(self.at, &self.key, "Required value");
+                problems.error(self.at, &self.key, "Required value").is(Rule::NoCommand);
                 None
             }
             None => {

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::rule::{Rule, Severity};
 use super::tree::{self, MAX_BYTES, Node};
-use super::validate::{Problem, Problems, Wishes, shape};
+use super::validate::{Problems, Wishes, shape};
 
 /// The names of a lifecycle file beside `config.json`.
 const BESIDE: [&str; 3] = ["lifecycle.yaml", "lifecycle.yml", "lifecycle.json"];
@@ -22,7 +23,7 @@ pub fn documents(path: &Path, problems: &mut Problems) -> Option<Vec<Node>> {
         Ok(bytes) => bytes,
         Err(error) => {
             let text = format!("read {label}: {error}");
-            problems.errors.push(Problem { text, source: label, at: None });
+            problems.put(Severity::Error, None, text).is(Rule::NotReadable).source = label;
             return None;
         }
     };
@@ -30,7 +31,7 @@ pub fn documents(path: &Path, problems: &mut Problems) -> Option<Vec<Node>> {
         Ok(documents) => Some(documents),
         Err(error) => {
             let text = format!("{label}:{error}");
-            problems.errors.push(Problem { text, source: label, at: Some(error.at) });
+            problems.put(Severity::Error, Some(error.at), text).is(Rule::NotReadable).source = label;
             None
         }
     }

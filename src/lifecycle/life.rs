@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{Hook, Plan};
 use super::outcome::Exit;
 use super::signal::Signal;
-use super::step::{FLOOR, RequestId};
+use super::step::{FLOOR, RequestId, StopRequest};
 use super::time::Instant;
 
 /// The state of `step`: the phase with what belongs to it alone, and what outlives a phase.
@@ -21,6 +21,8 @@ pub struct Life {
     pub asked: Option<Asked>,
     /// A stop that came in `Executing`.
     pub awaited_stop: Option<AwaitedStop>,
+    /// P-12: a stop that is acted on when postStart has ended.
+    pub queued_stop: Option<StopRequest>,
     /// O-07: the one signal that postStop ignores has come.
     pub asked_in_post_stop: bool,
     /// when a preStart that was asked to end is killed.
@@ -197,6 +199,7 @@ impl Life {
             ran: false,
             asked: None,
             awaited_stop: None,
+            queued_stop: None,
             asked_in_post_stop: false,
             pre_start_ends_by: None,
             fault: None,

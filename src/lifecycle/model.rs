@@ -175,6 +175,22 @@ pub struct Plan {
     /// G of lifecycle.md section 1, in whole seconds.
     pub grace_seconds: u64,
     pub stop_signal: Signal,
+    pub post_start_stop: PostStartStop,
+    /// tcpSocket fails, as it does in Kubernetes (X-T03).
+    pub strict_kubernetes: bool,
+}
+
+/// When a stop request that comes during postStart is acted on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum PostStartStop {
+    /// P-11
+    #[default]
+    #[value(help = "at once")]
+    Now,
+    /// P-12
+    #[value(help = "once postStart has ended, as in Kubernetes")]
+    Wait,
 }
 
 /// Kubernetes' grace period where nobody names one.
@@ -191,6 +207,8 @@ impl Plan {
             post_stop: Vec::new(),
             grace_seconds: DEFAULT_GRACE_SECONDS,
             stop_signal: Signal::TERM,
+            post_start_stop: PostStartStop::Now,
+            strict_kubernetes: false,
         }
     }
 

@@ -1,11 +1,16 @@
 //! Pods, and what has a Pod's template in it: the hooks of one of their containers, and what `test` runs of it.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::annotations::{self, Annotation, PREFIX};
 use super::file;
+use super::model::Hook;
+use super::rule::Rule;
 use super::tree::{Mark, Node, Value, integer, nearest, quote};
-use super::validate::{self, Problems, Wishes, strings};
+use super::validate::{self, Problems, Wishes, legible, strings};
 
 /// A container that was found in a file.
 #[derive(Clone, Debug)]
@@ -14,11 +19,31 @@ pub struct Chosen {
     /// The file, as messages show it.
     file: String,
     /// `spec.containers[0]`, `spec.template.spec.containers[0]`.
-    path: String,
-    container: Node,
+    pub path: String,
+    pub container: Node,
+    pub role: Role,
     /// The Pod's spec, for what all containers share.
-    spec: Node,
-    metadata: Option<Node>,
+    pub spec: Arc<Node>,
+    pub metadata: Option<Arc<Node>>,
+}
+
+/// What a container is in its Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// An entry of `initContainers`: it runs to its end before the next is started, and has no hooks.
+    Init,
+    /// One of them with `restartPolicy: Always`: it lives on beside the others, and is stopped after them.
+    Sidecar,
+    Main,
+}
+
+/// All containers of one Pod, in the order in which they are started.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// `metadata.name` of the document.
+    pub name: Option<String>,
+    pub containers: Vec<Chosen>,
 }
 
 /// What `test` needs of a Pod's container (lifecycle hooks aside). `$(VAR)` is expanded already.
@@ -39,79 +64,107 @@ pub struct PodContainer {
 }
 
 /// A Pod's spec in a document, and the metadata that belongs to it.
-struct Template<'a> {
-    path: &'static str,
-    spec: &'a Node,
-    metadata: Option<&'a Node>,
+#[derive(Clone, Copy)]
+pub struct Template<'a> {
+    pub name: Option<&'a str>,
+    pub path: &'static str,
+    pub spec: &'a Node,
+    pub metadata: Option<&'a Node>,
 }
 
 /// The Pod's spec of a document: its own, a workload's template's or a CronJob's.
-fn template(document: &Node) -> Option<Template<'_>> {
+pub fn template(document: &Node) -> Option<Template<'_>> {
     let spec = document.get("spec")?;
+    let name = document.get("metadata").and_then(|metadata| metadata.get("name")?.text());
     if let Some(template) = spec.get("jobTemplate").and_then(|job| job.get("spec")?.get("template")) {
         let path = "spec.jobTemplate.spec.template.spec";
-        return Some(Template { path, spec: template.get("spec")?, metadata: template.get("metadata") });
+        return Some(Template { name, path, spec: template.get("spec")?, metadata: template.get("metadata") });
     }
     if let Some(template) = spec.get("template")
         && let Some(inner) = template.get("spec")
     {
-        return Some(Template { path: "spec.template.spec", spec: inner, metadata: template.get("metadata") });
+        return Some(Template { name, path: "spec.template.spec", spec: inner, metadata: template.get("metadata") });
     }
     let is_pod = spec.get("containers").is_some() || document.get("kind").and_then(Node::text) == Some("Pod");
-    is_pod.then(|| Template { path: "spec", spec, metadata: document.get("metadata") })
+    is_pod.then(|| Template { name, path: "spec", spec, metadata: document.get("metadata") })
+}
+
+/// The objects of a document: `kubectl get -o yaml` wraps several in a List.
+pub fn items(document: &Node) -> &[Node] {
+    match document.get("items").and_then(Node::list) {
+        Some(items) if document.get("spec").is_none() => items,
+        _ => std::slice::from_ref(document),
+    }
 }
 
 /// Finds the container NAME in a file, or the only one there is.
 pub fn find(path: &Path, name: Option<&str>, problems: &mut Problems) -> Option<Chosen> {
     let label = file::label(path);
     let documents = file::documents(path, problems)?;
-    // `kubectl get -o yaml` wraps several in a List.
-    let items = documents.iter().flat_map(|document| match document.get("items").and_then(Node::list) {
-        Some(items) if document.get("spec").is_none() => items,
-        _ => std::slice::from_ref(document),
-    });
-    let templates: Vec<Template> = items.filter_map(template).collect();
-    if templates.is_empty() {
-        let bare = ["lifecycle", "extensions"].iter().any(|field| documents.iter().any(|d| d.get(field).is_some()));
-        let hint = if bare { "; for a file of hooks alone use --lifecycle" } else { "" };
-        problems.error(None, &label, format_args!("Invalid value: no Pod and nothing with .spec.template.spec{hint}"));
-        return None;
-    }
     let mut found = Vec::new();
     let mut init_names = Vec::new();
-    for template in &templates {
-        containers(template, &label, &mut found, problems);
+    for template in &templates(&documents, &label, problems)? {
+        found.extend(listed(template, "containers", &label, problems));
         let inits = template.spec.get("initContainers").and_then(Node::list).unwrap_or_default();
         init_names.extend(inits.iter().filter_map(|node| node.get("name")?.text()));
     }
     choose(found, name, &init_names, &label, problems)
 }
 
-fn containers(template: &Template, label: &str, found: &mut Vec<Chosen>, problems: &mut Problems) {
-    let path = format!("{}.containers", template.path);
-    let nodes = match template.spec.get("containers") {
-        None => {
-            problems.error(template.spec.at, &path, "Required value");
-            return;
-        }
-        Some(node) => match node.list() {
-            Some([]) => {
-                problems.error(node.at, &path, "Required value");
-                return;
-            }
-            Some(nodes) => nodes,
-            None => {
-                problems.invalid(node.at, &path, &node.shown(), "must be a list");
-                return;
-            }
-        },
+/// Every Pod of a file with all of its containers, in the order of the file.
+pub fn all(path: &Path, problems: &mut Problems) -> Vec<Pod> {
+    let label = file::label(path);
+    let Some(documents) = file::documents(path, problems) else { return Vec::new() };
+    let templates = templates(&documents, &label, problems).unwrap_or_default();
+    let pod = |template: Template| {
+        let mut containers = listed(&template, "initContainers", &label, problems);
+        containers.iter().for_each(|init| init.refuse_hooks(problems));
+        containers.extend(listed(&template, "containers", &label, problems));
+        Pod { name: template.name.map(str::to_owned), containers }
     };
+    templates.into_iter().map(pod).collect()
+}
+
+/// The Pods of a file; that there is none is a problem.
+fn templates<'a>(documents: &'a [Node], label: &str, problems: &mut Problems) -> Option<Vec<Template<'a>>> {
+    let templates: Vec<Template> = documents.iter().flat_map(items).filter_map(template).collect();
+    if templates.is_empty() {
+        let bare = ["lifecycle", "extensions"].iter().any(|field| documents.iter().any(|d| d.get(field).is_some()));
+        let hint = if bare { "; for a file of hooks alone use --lifecycle" } else { "" };
+        problems.error(None, label, format_args!("Invalid value: no Pod and nothing with .spec.template.spec{hint}"));
+        return None;
+    }
+    Some(templates)
+}
+
+/// The containers that a Pod lists under `field`: `containers`, which it must have, `initContainers` or `ephemeralContainers`.
+pub fn listed(template: &Template, field: &str, label: &str, problems: &mut Problems) -> Vec<Chosen> {
+    let path = format!("{}.{field}", template.path);
+    let mut found = Vec::new();
+    let nodes = match template.spec.get(field).map(|node| (node, node.list())) {
+        None if field != "containers" => return found,
+        Some((_, Some([]))) if field != "containers" => return found,
+        None => {
+            problems.error(template.spec.at, &path, "Required value").is(Rule::NoContainers);
+            return found;
+        }
+        Some((node, Some([]))) => {
+            problems.error(node.at, &path, "Required value").is(Rule::NoContainers);
+            return found;
+        }
+        Some((_, Some(nodes))) => nodes,
+        Some((node, None)) => {
+            problems.invalid(node.at, &path, &node.shown(), "must be a list").is(Rule::NoContainers);
+            return found;
+        }
+    };
+    let (spec, metadata) = (Arc::new(template.spec.clone()), template.metadata.cloned().map(Arc::new));
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let name = match (&node.value, node.get("name").map(|name| (name, name.text()))) {
             (Value::Map(_), Some((_, Some(name)))) if !name.is_empty() => name.to_owned(),
             (Value::Map(_), None | Some((_, Some(_)))) => {
-                problems.error(node.at, &format!("{path}.name"), "Required value");
+                problems.error(node.at, &format!("{path}.name"), "Required value").is(Rule::NoContainers);
                 continue;
             }
             (Value::Map(_), Some((name, None))) => {
@@ -123,15 +176,23 @@ fn containers(template: &Template, label: &str, found: &mut Vec<Chosen>, problem
                 continue;
             }
         };
+        let always = node.get("restartPolicy").and_then(Node::text) == Some("Always");
+        let role = match (field, always) {
+            ("initContainers", true) => Role::Sidecar,
+            ("initContainers", false) => Role::Init,
+            _ => Role::Main,
+        };
         found.push(Chosen {
             name,
+            role,
             file: label.to_owned(),
             path,
             container: node.clone(),
-            spec: template.spec.clone(),
-            metadata: template.metadata.cloned(),
+            spec: spec.clone(),
+            metadata: metadata.clone(),
         });
     }
+    found
 }
 
 fn choose(
@@ -167,12 +228,79 @@ fn choose(
     }
 }
 
-/// The fields of a Pod and of a container that a misspelling could be meant for (V-22): all others are Kubernetes' affair.
-const OURS: [&str; 4] = ["lifecycle", "ports", "terminationGracePeriodSeconds", "extensions"];
-/// Fields that are near to one of ours, and are right.
-const NEAR: [&str; 1] = ["hostPorts"];
+/// The fields of a container (Kubernetes 1.35). What is none of these and near to one of ours is misspelt (V-22); what else
+/// is unknown is Kubernetes' affair.
+const CONTAINER_FIELDS: [&str; 26] = [
+    "args",
+    "command",
+    "env",
+    "envFrom",
+    "image",
+    "imagePullPolicy",
+    "lifecycle",
+    "livenessProbe",
+    "name",
+    "ports",
+    "readinessProbe",
+    "resizePolicy",
+    "resources",
+    "restartPolicy",
+    "restartPolicyRules",
+    "securityContext",
+    "startupProbe",
+    "stdin",
+    "stdinOnce",
+    "targetContainerName",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "tty",
+    "volumeDevices",
+    "volumeMounts",
+    "workingDir",
+];
+
+/// What a field that is not known was probably meant to be. `here` are ours that belong at this place, and `elsewhere` those
+/// that belong at another, which it says.
+fn meant(name: &str, here: &[&str], elsewhere: &[(&str, &str)]) -> Option<String> {
+    let candidates = here.iter().copied().chain(elsewhere.iter().map(|(field, _)| *field));
+    let near = nearest(name, candidates)?;
+    Some(match elsewhere.iter().find(|(field, _)| *field == near) {
+        Some((_, place)) => format!("{near} belongs {place}"),
+        None => format!("did you mean {}?", quote(near)),
+    })
+}
 
 impl Chosen {
+    /// The file that it was found in, as messages show it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Where the hook was written: its key in the stanza, or its annotation; else where the container begins.
+    pub fn place_of(&self, hook: Hook) -> Mark {
+        let stanza = ["lifecycle", "extensions"].iter().find_map(|part| self.container.get(part)?.key(hook.name()));
+        let word = hook.name().replace("Sta", "-sta").replace("Sto", "-sto");
+        let annotation = || {
+            let values = self.annotations(&mut Problems::default());
+            let own = |key: &str| key.split_once('/').is_some_and(|(_, rest)| rest.split('.').next() == Some(&word));
+            values.into_iter().find(|(key, ..)| own(key)).map(|(_, _, at)| at)
+        };
+        stanza.or_else(annotation).unwrap_or(self.container.at)
+    }
+
+    /// Where the container begins.
+    pub fn place(&self) -> Mark {
+        self.container.at
+    }
+
+    /// Kubernetes' own words.
+    fn refuse_hooks(&self, problems: &mut Problems) {
+        if let (Role::Init, Some(at)) = (self.role, self.container.key("lifecycle")) {
+            let why = "Forbidden: may not be set for init containers without restartPolicy=Always";
+            problems.error(at, &format!("{}.lifecycle", self.path), why).is(Rule::InitHook);
+        }
+    }
+
     /// The hooks of the container, by stanza and by annotation.
     pub fn wishes(&self, problems: &mut Problems) -> Wishes {
         let mut wishes = Wishes::default();
@@ -191,21 +319,21 @@ impl Chosen {
     }
 
     fn misspelt(&self, problems: &mut Problems) {
-        for (node, path, ours) in [
-            (&self.container, self.path.as_str(), &OURS[..2]),
-            (&self.spec, self.path.rsplit_once('.').map_or("", |(spec, _)| spec), &OURS[2..3]),
-        ] {
-            let Value::Map(fields) = &node.value else { continue };
-            for (name, at, _) in fields.iter().filter(|(name, ..)| !OURS.contains(&name.as_str())) {
-                if NEAR.contains(&name.as_str()) {
-                    continue;
-                }
-                if let Some(near) = nearest(name, ours.iter().copied()) {
-                    let why = format!("Unknown field; did you mean {}?", quote(near));
-                    problems.error(*at, &format!("{path}.{name}"), why);
-                }
-            }
-        }
+        const UNDER: &str = "under \"lifecycle\"";
+        let elsewhere = [
+            ("postStart", UNDER),
+            ("preStop", UNDER),
+            ("stopSignal", UNDER),
+            ("terminationGracePeriodSeconds", "to the Pod's spec"),
+        ];
+        let known = |name: &str| CONTAINER_FIELDS.contains(&name);
+        unknown(&self.container, &self.path, known, &["lifecycle", "ports"], &elsewhere, problems);
+
+        const IN: &str = "to a container";
+        let elsewhere = [("lifecycle", IN), ("postStart", IN), ("preStop", IN)];
+        let path = self.path.rsplit_once('.').map_or("", |(spec, _)| spec);
+        let ours = ["terminationGracePeriodSeconds"];
+        unknown(&self.spec, path, |name| ours.contains(&name), &ours, &elsewhere, problems);
     }
 
     /// The annotations under our prefix.
@@ -223,7 +351,9 @@ impl Chosen {
             }
             match node.text() {
                 Some(text) => annotations.push((key.clone(), text.to_owned(), node.at)),
-                None => problems.invalid(*at, key, &node.shown(), "must be a string; put it in quotes"),
+                None => {
+                    problems.invalid(*at, key, &node.shown(), "must be a string; put it in quotes");
+                }
             }
         }
         annotations
@@ -336,6 +466,25 @@ impl Chosen {
         let path = format!("{spec}.securityContext.supplementalGroups");
         let nodes = node.list().unwrap_or_default().iter().enumerate();
         nodes.filter_map(|(index, node)| id(node, &format!("{path}[{index}]"), problems)).collect()
+    }
+}
+
+/// Tells the fields of an object that are not known and near to one of ours.
+fn unknown(
+    node: &Node,
+    path: &str,
+    known: impl Fn(&str) -> bool,
+    here: &[&str],
+    elsewhere: &[(&str, &str)],
+    problems: &mut Problems,
+) {
+    let Value::Map(fields) = &node.value else { return };
+    // An object with more fields is none of Kubernetes'.
+    for (name, at, _) in fields.iter().take(1000).filter(|(name, ..)| !known(name)) {
+        if let Some(hint) = meant(name, here, elsewhere) {
+            let field = format!("{path}.{}", legible(name));
+            problems.error(*at, &field, format_args!("Unknown field; {hint}")).is(Rule::UnknownKey);
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::annotations::{self, Annotation};
 use super::file;
-use super::model::{Entry, Handler, Hook, Plan, Scheme};
+use super::model::{Entry, Hook, Plan};
 use super::pod::{self, Chosen, PodContainer};
+use super::rule::Rule;
 use super::signal::Signal;
 use super::validate::{Problem, Problems, Set, Wishes, settle};
 
@@ -68,11 +69,11 @@ pub struct Inspected {
 }
 
 /// One source that was given, as it was read.
-struct Given {
-    origin: String,
+pub struct Given {
+    pub origin: String,
     /// `Problem::source` of what is found later.
-    source: String,
-    wishes: Wishes,
+    pub source: String,
+    pub wishes: Wishes,
 }
 
 /// Reads every source and makes the plan of the first that names a hook.
@@ -104,37 +105,74 @@ pub fn inspect(sources: &Sources) -> Inspected {
         problems.append(found);
         pod
     });
+    decide(sources, pod, image_signal, problems)
+}
+
+/// The plan of one container of a Pod that is read already, for who takes several of them.
+pub fn of_container(chosen: Chosen) -> Result<Resolved, Invalid> {
+    let annotations = BTreeMap::new();
+    let name = chosen.name.clone();
+    let sources = Sources {
+        pod: None,
+        container: None,
+        lifecycle: None,
+        annotations: &annotations,
+        bundle: Path::new("/nonexistent"),
+        id: &name,
+        flags_are_global: false,
+    };
+    let inspected = decide(&sources, Some(chosen), None, Problems::default());
+    match inspected.errors.is_empty() {
+        true => Ok(inspected.resolved),
+        false => Err(Invalid { problems: lines(&inspected.errors) }),
+    }
+}
+
+fn decide(sources: &Sources, pod: Option<Chosen>, image_signal: Option<Signal>, mut problems: Problems) -> Inspected {
     let name = pod.as_ref().map(|pod| pod.name.as_str());
     let name = name.or(annotations::container_name(sources.annotations)).or(sources.container);
     let given = read(sources, pod.as_ref(), name, &mut problems);
 
+    let mut judged = judge(&given, &mut problems);
     let mut plan = Plan::empty(name.unwrap_or(sources.id));
+    plan.stop_signal = judged.stop_signal.or(image_signal).unwrap_or(plan.stop_signal);
+    // V-19: a negative one counts as 1.
+    plan.grace_seconds = u64::try_from(judged.grace).unwrap_or(1);
+    let mut take = |hook| judged.hooks.remove(&hook).unwrap_or_default();
+    plan.pre_start = take(Hook::PreStart);
+    plan.post_start = take(Hook::PostStart).pop();
+    plan.pre_stop = take(Hook::PreStop).pop();
+    plan.post_stop = take(Hook::PostStop);
+    finish(plan, judged.origin, pod, problems)
+}
+
+/// What the sources of one container say together.
+pub struct Judged {
+    /// As written, 30 where nobody says.
+    pub grace: i64,
+    pub stop_signal: Option<Signal>,
+    pub hooks: BTreeMap<Hook, Vec<Entry>>,
+    origin: String,
+}
+
+/// Checks sources, the nearest first, as a whole: the first that names a hook gives them all.
+pub fn judge(given: &[Given], problems: &mut Problems) -> Judged {
     let grace = given.iter().find_map(|given| Some((given, given.wishes.grace.as_ref()?)));
     let signal = given.iter().find_map(|given| Some((given, given.wishes.stop_signal.as_ref()?)));
     if let Some((given, signal)) = signal {
-        plan.stop_signal = signal.value;
-        warn_of_signal(given, signal, &mut problems);
-    } else if let Some(signal) = image_signal {
-        plan.stop_signal = signal;
+        warn_of_signal(given, signal, problems);
     }
     let written = grace.map_or(DEFAULT_GRACE_SECONDS, |(_, grace)| grace.value);
     if let Some((given, grace)) = grace {
-        warn_of_grace(given, grace, &mut problems);
+        warn_of_grace(given, grace, problems);
     }
-    // V-19: a negative one counts as 1.
-    plan.grace_seconds = u64::try_from(written).unwrap_or(1);
-
-    let mut origin = "none".to_owned();
+    let stop_signal = signal.map(|(_, signal)| signal.value);
+    let mut judged = Judged { grace: written, stop_signal, hooks: BTreeMap::new(), origin: "none".to_owned() };
     if let Some(given) = given.iter().find(|given| given.wishes.names_a_hook()) {
-        origin.clone_from(&given.origin);
+        judged.origin.clone_from(&given.origin);
         let mut found = Problems::of(&given.source);
-        let mut hooks = settle(&given.wishes, written, &mut found);
+        judged.hooks = settle(&given.wishes, written, &mut found);
         problems.append(found);
-        let mut take = |hook| hooks.remove(&hook).unwrap_or_default();
-        plan.pre_start = take(Hook::PreStart);
-        plan.post_start = take(Hook::PostStart).pop();
-        plan.pre_stop = take(Hook::PreStop).pop();
-        plan.post_stop = take(Hook::PostStop);
     }
     // A policy without its hook is a mistake in whichever source it is (V-28), also in one that names no hook at all.
     for given in given.iter().filter(|given| !given.wishes.names_a_hook()) {
@@ -142,14 +180,14 @@ pub fn inspect(sources: &Sources) -> Inspected {
         settle(&given.wishes, written, &mut found);
         problems.append(found);
     }
-    finish(plan, origin, pod, problems)
+    judged
 }
 
 /// Every source that was given, nearest first.
 fn read(sources: &Sources, pod: Option<&Chosen>, name: Option<&str>, problems: &mut Problems) -> Vec<Given> {
     let mut flags = Vec::new();
-    if let (Some(path), Some(pod)) = (sources.pod, pod) {
-        let label = file::label(path);
+    if let Some(pod) = pod {
+        let label = pod.file().to_owned();
         let mut found = Problems::of(&label);
         let wishes = pod.wishes(&mut found);
         problems.append(found);
@@ -195,7 +233,7 @@ fn warn_of_signal(given: &Given, signal: &Set<Signal>, problems: &mut Problems) 
     if signal.value.spares_by_default() {
         let mut found = Problems::of(&given.source);
         let text = format!("{} does not end a process by itself; SIGKILL follows after the grace period", signal.value);
-        found.warning(signal.at, &signal.path, text);
+        found.warning(signal.at, &signal.path, text).is(Rule::SignalSpares);
         problems.append(found);
     }
 }
@@ -205,7 +243,7 @@ fn warn_of_grace(given: &Given, grace: &Set<i64>, problems: &mut Problems) {
     if grace.value < 0 {
         let mut found = Problems::of(&given.source);
         let text = "must be >= 0; negative values are invalid and will be treated as 1";
-        found.warning(grace.at, &grace.path, text);
+        found.warning(grace.at, &grace.path, text).is(Rule::NegativeGrace);
         problems.append(found);
     }
 }
@@ -228,23 +266,6 @@ impl Resolved {
         let problems = lines(&problems.errors);
         Some(if problems.is_empty() { Ok(container) } else { Err(Invalid { problems }) })
     }
-}
-
-/// What this version cannot run yet, by name. (To be deleted with the last of them.)
-pub fn refuse_unbuilt(plan: &Plan) -> Vec<String> {
-    let https = |entry: &Entry| matches!(&entry.handler, Handler::HttpGet(get) if get.scheme == Scheme::Https);
-    let mut refused = Vec::new();
-    for hook in Hook::ALL {
-        for (index, entry) in plan.entries(hook).iter().enumerate().filter(|(_, entry)| https(entry)) {
-            let path = match entry.source.rsplit_once("annotation ") {
-                Some((_, key)) if !key.contains(':') => key.to_owned(),
-                _ if hook.is_list() => format!("extensions.{hook}[{index}].httpGet.scheme"),
-                _ => format!("lifecycle.{hook}.httpGet.scheme"),
-            };
-            refused.push(format!("{path}: HTTPS is not supported by this version of bookend yet"));
-        }
-    }
-    refused
 }
 
 /// Resolving single sources, for the tests of all modules here.
@@ -299,7 +320,8 @@ pub(crate) mod fixture {
 
 #[cfg(test)]
 mod tests {
-    use super::fixture::{from_annotations, from_lifecycle, map, nothing, problems};
+    use super::super::model::Handler;
+    use super::fixture::{map, nothing, problems};
     use super::*;
 
     /// A bundle's directory with these files in it.
@@ -408,23 +430,5 @@ mod tests {
         assert_eq!(resolved.plan, Plan::empty("c1"));
         assert_eq!(resolved.origin, "none");
         assert!(resolved.pod_container().is_none());
-    }
-
-    #[test]
-    fn https_is_refused_by_name_until_it_is_built() {
-        let suffix = "HTTPS is not supported by this version of bookend yet";
-        let resolved = from_lifecycle(
-            "lifecycle: {preStop: {httpGet: {port: 1, scheme: HTTPS}}, postStart: {httpGet: {port: 1}}}\n\
-             extensions: {postStop: [{sleep: {}}, {httpGet: {port: 1, host: h, scheme: HTTPS}}]}",
-        );
-        assert_eq!(
-            refuse_unbuilt(&resolved.unwrap().plan),
-            [
-                format!("lifecycle.preStop.httpGet.scheme: {suffix}"),
-                format!("extensions.postStop[1].httpGet.scheme: {suffix}")
-            ]
-        );
-        let annotated = from_annotations(&[("bookend/pre-stop.http", "https://:1/")]).unwrap();
-        assert_eq!(refuse_unbuilt(&annotated.plan), [format!("bookend/pre-stop.http: {suffix}")]);
     }
 }

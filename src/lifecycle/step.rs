@@ -15,6 +15,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::life::{Course, Life, Phase};
 use super::model::{Hook, Plan};
 use super::notice::Notice;
@@ -28,7 +30,7 @@ mod force;
 mod starting;
 mod stopping;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use ending::{exited, how};
 
@@ -36,11 +38,11 @@ pub use ending::{exited, how};
 pub const FLOOR: Duration = Duration::from_secs(2);
 
 /// A request that is answered exactly once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
 /// Who asked for a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum By {
     /// The `stop` verb; it waits for the end.
     Stop(RequestId),
@@ -51,7 +53,7 @@ pub enum By {
 }
 
 /// A stop request (S-01 to S-03).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRequest {
     pub by: By,
     /// The request's own grace in whole seconds; None: the plan's.
@@ -165,6 +167,7 @@ impl Turn<'_> {
             // Stop requests: section 5.
             (P::Created, E::Stop(request)) => self.stop_before_start(request),
             (P::PreStart(course), E::Stop(request)) => self.stop_pre_start(course, request),
+            (P::Executing | P::Starting, E::Stop(request)) if self.stop_waits() => self.queue_stop(request),
             (P::Executing, E::Stop(request)) => self.stop_executing(request),
             (P::Starting | P::Running, E::Stop(request)) => self.begin_stop(request),
             (P::Stopping(stopping), E::Stop(request)) => self.stop_again(stopping, request),

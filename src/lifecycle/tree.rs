@@ -22,6 +22,12 @@ pub struct Mark {
     pub column: usize,
 }
 
+impl Mark {
+    fn below(self, lines: usize) -> Mark {
+        Mark { line: self.line + lines, ..self }
+    }
+}
+
 /// A value and the place where it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -62,6 +68,25 @@ impl Node {
     pub fn get(&self, name: &str) -> Option<&Node> {
         let Value::Map(fields) = &self.value else { return None };
         fields.iter().find(|(key, _, node)| key == name && node.value != Value::Null).map(|(_, _, node)| node)
+    }
+
+    /// Where a field's name was written; as `get`, a `null` is none.
+    pub fn key(&self, name: &str) -> Option<Mark> {
+        let Value::Map(fields) = &self.value else { return None };
+        fields.iter().find(|(key, _, node)| key == name && node.value != Value::Null).map(|(_, at, _)| *at)
+    }
+
+    /// The same value as if all of it were written at one place: what is read from a text within a file has its place.
+    pub fn moved_to(mut self, at: Mark) -> Node {
+        self.at = at;
+        self.value = match self.value {
+            Value::List(nodes) => Value::List(nodes.into_iter().map(|node| node.moved_to(at)).collect()),
+            Value::Map(fields) => {
+                Value::Map(fields.into_iter().map(|(name, _, node)| (name, at, node.moved_to(at))).collect())
+            }
+            scalar => scalar,
+        };
+        self
     }
 
     /// The text of a string; numbers and booleans are none.
@@ -126,14 +151,13 @@ pub fn quote(text: &str) -> String {
 
 /// Every document of a file, empty ones left out. Duplicate keys are errors (V-33).
 pub fn parse(bytes: &[u8]) -> Result<Vec<Node>, ParseError> {
-    let text = readable(bytes)?;
-    let options = granit_parser::options! { emit_comments: false };
-    let mut builder = Builder::default();
-    for next in Parser::new_from_str_with_options(text, options) {
-        let (event, span) =
-            next.map_err(|error| ParseError { at: place(error.marker()), text: error.info().replace('\n', " ") })?;
-        builder.take(event, span)?;
-    }
+    parse_at(bytes, 0)
+}
+
+/// As `parse`, of a part of a file that has `lines` before it.
+pub fn parse_at(bytes: &[u8], lines: usize) -> Result<Vec<Node>, ParseError> {
+    let mut builder = Builder { lines, ..Builder::default() };
+    builder.build(bytes)?;
     Ok(builder.documents)
 }
 
@@ -179,11 +203,27 @@ struct Builder {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// How many lines are before the text.
+    lines: usize,
 }
 
 impl Builder {
+    fn build(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
+        let lines = self.lines;
+        let text = readable(bytes).map_err(|error| ParseError { at: error.at.below(lines), ..error })?;
+        let options = granit_parser::options! { emit_comments: false };
+        for next in Parser::new_from_str_with_options(text, options) {
+            let (event, span) = next.map_err(|error| ParseError {
+                at: place(error.marker()).below(lines),
+                text: error.info().replace('\n', " "),
+            })?;
+            self.take(event, span)?;
+        }
+        Ok(())
+    }
+
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), ParseError> {
-        let at = place(&span.start);
+        let at = place(&span.start).below(self.lines);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar(&text, style, tag.as_deref()).map_err(|text| ParseError { at, text })?;

@@ -3,12 +3,13 @@
 //! Nothing stops at the first mistake: each is put on the list of `Problems`, with its place, and the walk goes on. What
 //! needs more than one field (the grace period above all) is checked in `settle`, when every source has been read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::model::{Entry, Handler, Hook, HookLog, HttpGet, OnFailure, Policy, Scheme, SuccessStatus};
+use super::rule::{Rule, Severity};
 use super::signal::Signal;
 use super::tree::{Mark, Node, Value, integer, nearest, quote};
 
@@ -20,6 +21,27 @@ pub struct Problem {
     /// The file or annotation that it is in.
     pub source: String,
     pub at: Option<Mark>,
+    pub rule: Rule,
+    pub severity: Severity,
+    /// What to do, where it is not what the rule says of all its findings.
+    pub cure: Option<String>,
+}
+
+impl Problem {
+    pub fn new(text: String, source: &str, at: Option<Mark>, severity: Severity) -> Problem {
+        Problem { text, source: source.to_owned(), at, rule: Rule::WrongKind, severity, cure: None }
+    }
+
+    /// Says which rule it breaks.
+    pub fn is(&mut self, rule: Rule) -> &mut Problem {
+        self.rule = rule;
+        self
+    }
+
+    pub fn cured_by(&mut self, cure: impl Into<String>) -> &mut Problem {
+        self.cure = Some(cure.into());
+        self
+    }
 }
 
 impl fmt::Display for Problem {
@@ -35,6 +57,8 @@ pub struct Problems {
     pub source: String,
     pub errors: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// What only `check` tells.
+    pub notes: Vec<Problem>,
 }
 
 impl Problems {
@@ -42,24 +66,39 @@ impl Problems {
         Problems { source: source.into(), ..Problems::default() }
     }
 
-    pub fn error(&mut self, at: impl Into<Option<Mark>>, path: &str, detail: impl fmt::Display) {
-        let text = format!("{path}: {detail}");
-        self.errors.push(Problem { text, source: self.source.clone(), at: at.into() });
+    pub fn error(&mut self, at: impl Into<Option<Mark>>, path: &str, detail: impl fmt::Display) -> &mut Problem {
+        self.put(Severity::Error, at.into(), format!("{path}: {detail}"))
     }
 
-    pub fn invalid(&mut self, at: impl Into<Option<Mark>>, path: &str, shown: &str, why: &str) {
-        self.error(at, path, format_args!("Invalid value: {shown}: {why}"));
+    pub fn invalid(&mut self, at: impl Into<Option<Mark>>, path: &str, shown: &str, why: &str) -> &mut Problem {
+        self.error(at, path, format_args!("Invalid value: {shown}: {why}"))
     }
 
-    pub fn warning(&mut self, at: impl Into<Option<Mark>>, path: &str, detail: impl fmt::Display) {
-        let text = format!("{path}: {detail}");
-        self.warnings.push(Problem { text, source: self.source.clone(), at: at.into() });
+    pub fn warning(&mut self, at: impl Into<Option<Mark>>, path: &str, detail: impl fmt::Display) -> &mut Problem {
+        self.put(Severity::Warning, at.into(), format!("{path}: {detail}"))
+    }
+
+    pub fn note(&mut self, at: impl Into<Option<Mark>>, path: &str, detail: impl fmt::Display) -> &mut Problem {
+        self.put(Severity::Info, at.into(), format!("{path}: {detail}"))
+    }
+
+    /// Adds a problem by its whole text.
+    pub fn put(&mut self, severity: Severity, at: Option<Mark>, text: String) -> &mut Problem {
+        let problem = Problem::new(text, &self.source, at, severity);
+        let list = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+            Severity::Info => &mut self.notes,
+        };
+        list.push(problem);
+        list.last_mut().expect("one was just put there")
     }
 
     /// Adds what another source has.
     pub fn append(&mut self, other: Problems) {
         self.errors.extend(other.errors);
         self.warnings.extend(other.warnings);
+        self.notes.extend(other.notes);
     }
 }
 
@@ -205,12 +244,13 @@ pub fn object(
             Some(hint) => problems.error(*at, &field, format_args!("Unknown field; {hint}")),
             None => problems.error(*at, &field, format_args!("Unknown field; known are {}", known.join(", "))),
         }
+        .is(Rule::UnknownKey);
     }
     true
 }
 
 /// A field's name as it stands, or in quotes when that could not be read.
-fn legible(name: &str) -> String {
+pub fn legible(name: &str) -> String {
     let plain = |c: char| c.is_ascii_graphic() && c != '"';
     if !name.is_empty() && name.len() <= 80 && name.chars().all(plain) { name.to_owned() } else { quote(name) }
 }
@@ -241,6 +281,7 @@ pub fn ports(node: &Node, problems: &mut Problems) -> Vec<Port> {
         return Vec::new();
     };
     let mut ports: Vec<Port> = Vec::new();
+    let mut names = BTreeSet::new();
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("ports[{index}]");
         if !object(node, &path, &FIELDS, problems, |_| None) {
@@ -249,7 +290,7 @@ pub fn ports(node: &Node, problems: &mut Problems) -> Vec<Port> {
         let number = match node.get("containerPort") {
             Some(number) => port_number(number, &format!("{path}.containerPort"), problems),
             None => {
-                problems.error(node.at, &format!("{path}.containerPort"), "Required value");
+                problems.error(node.at, &format!("{path}.containerPort"), "Required value").is(Rule::PortRange);
                 None
             }
         };
@@ -263,8 +304,10 @@ pub fn ports(node: &Node, problems: &mut Problems) -> Vec<Port> {
             continue;
         }
         port_name(name, text, &name_path, problems);
-        if ports.iter().any(|port| port.name == text) {
-            problems.error(name.at, &name_path, format_args!("Duplicate value: {}", quote(text)));
+        if !names.insert(text) {
+            problems
+                .error(name.at, &name_path, format_args!("Duplicate value: {}", quote(text)))
+                .is(Rule::DuplicatePort);
         } else {
             // A number that is wrong was told; the name is known all the same.
             ports.push(Port { name: text.to_owned(), number: number.unwrap_or_default() });
@@ -285,7 +328,7 @@ fn port_number(node: &Node, path: &str, problems: &mut Problems) -> Option<u16> 
             None
         }
         _ => {
-            problems.invalid(node.at, path, text, "must be between 1 and 65535, inclusive");
+            problems.invalid(node.at, path, text, "must be between 1 and 65535, inclusive").is(Rule::PortRange);
             None
         }
     }
@@ -294,23 +337,26 @@ fn port_number(node: &Node, path: &str, problems: &mut Problems) -> Option<u16> 
 /// The rules of a port's name, each broken one told (V-08 to V-10).
 fn port_name(node: &Node, name: &str, path: &str, problems: &mut Problems) -> bool {
     let before = problems.errors.len();
-    let mut told = |why: &str| problems.invalid(node.at, path, &quote(name), why);
+    let mut told = |rule: Rule, why: &str| {
+        problems.invalid(node.at, path, &quote(name), why).is(rule);
+    };
     if name.len() > 15 {
-        told("must be no more than 15 characters");
+        told(Rule::LongPortName, "must be no more than 15 characters");
     }
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
-        told("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
+        told(Rule::PortName, "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
     }
     if !name.bytes().any(|byte| byte.is_ascii_lowercase()) {
         let quoted_number = name.parse::<u16>().is_ok();
         let hint = if quoted_number { "; write the number without quotes" } else { "" };
-        told(&format!("must contain at least one letter (a-z){hint}"));
+        let rule = if quoted_number { Rule::QuotedPort } else { Rule::PortName };
+        told(rule, &format!("must contain at least one letter (a-z){hint}"));
     }
     if name.contains("--") {
-        told("must not contain consecutive hyphens");
+        told(Rule::PortName, "must not contain consecutive hyphens");
     }
     if name.starts_with('-') || name.ends_with('-') {
-        told("must not begin or end with a hyphen");
+        told(Rule::PortName, "must not begin or end with a hyphen");
     }
     problems.errors.len() == before
 }
@@ -357,14 +403,21 @@ pub fn stop_signal(word: &str, at: Option<Mark>, path: &str, problems: &mut Prob
         };
         let names = Signal::names();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        unsupported(at, path, &quote(word), &names, &hint, problems);
+        unsupported(at, path, &quote(word), &names, &hint, problems).is(Rule::StopSignal);
     }
     signal
 }
 
-fn unsupported(at: Option<Mark>, path: &str, shown: &str, words: &[&str], hint: &str, problems: &mut Problems) {
+fn unsupported<'p>(
+    at: Option<Mark>,
+    path: &str,
+    shown: &str,
+    words: &[&str],
+    hint: &str,
+    problems: &'p mut Problems,
+) -> &'p mut Problem {
     let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-    problems.error(at, path, format_args!("Unsupported value: {shown}: supported values: {}{hint}", words.join(", ")));
+    problems.error(at, path, format_args!("Unsupported value: {shown}: supported values: {}{hint}", words.join(", ")))
 }
 
 fn extensions(node: &Node, ports: &[Port], origin: &str, wishes: &mut Wishes, problems: &mut Problems) {
@@ -426,12 +479,13 @@ fn handler(node: &Node, hook: Hook, ports: &[Port], path: &str, source: String, 
     let given: Vec<(&str, &Node)> = KINDS.iter().filter_map(|kind| Some((*kind, node.get(kind)?))).collect();
     let Some((kind, node)) = given.first().copied() else {
         if !unknown_told {
-            problems.error(node.at, path, "Required value: must specify a handler type");
+            problems.error(node.at, path, "Required value: must specify a handler type").is(Rule::NoHandler);
         }
         return draft;
     };
     for (kind, node) in &given[1..] {
-        problems.error(node.at, &format!("{path}.{kind}"), "Forbidden: may not specify more than 1 handler type");
+        let why = "Forbidden: may not specify more than 1 handler type";
+        problems.error(node.at, &format!("{path}.{kind}"), why).is(Rule::SecondHandler);
     }
     draft.path = format!("{path}.{kind}");
     draft.at = Some(node.at);
@@ -463,16 +517,16 @@ fn exec(
             strings(command, &path, problems).and_then(|words| command_words(words, Some(command.at), &path, problems))
         }
         Some(Node { value: Value::List(_), at, .. }) => {
-            problems.error(*at, &path, "Required value");
+            problems.error(*at, &path, "Required value").is(Rule::NoCommand);
             None
         }
         None => {
-            problems.error(node.at, &path, "Required value");
+            problems.error(node.at, &path, "Required value").is(Rule::NoCommand);
             None
         }
         Some(command) => {
             let why = "must be a list of strings; for a shell line use [\"/bin/sh\", \"-c\", \"...\"]";
-            problems.error(command.at, &path, format_args!("Invalid value: {why}"));
+            problems.error(command.at, &path, format_args!("Invalid value: {why}")).is(Rule::CommandNotList);
             None
         }
     }
@@ -482,10 +536,11 @@ fn exec(
 pub fn command_words(words: Vec<String>, at: Option<Mark>, path: &str, problems: &mut Problems) -> Option<Handler> {
     let before = problems.errors.len();
     if words.first().is_some_and(String::is_empty) {
-        problems.invalid(at, &format!("{path}[0]"), "\"\"", "must not be empty");
+        problems.invalid(at, &format!("{path}[0]"), "\"\"", "must not be empty").is(Rule::BadWord);
     }
     for (index, word) in words.iter().enumerate().filter(|(_, word)| word.contains('\0')) {
-        problems.invalid(at, &format!("{path}[{index}]"), &quote(word), "must not contain a NUL byte");
+        let path = format!("{path}[{index}]");
+        problems.invalid(at, &path, &quote(word), "must not contain a NUL byte").is(Rule::BadWord);
     }
     (problems.errors.len() == before).then_some(Handler::Exec { command: words })
 }
@@ -493,7 +548,7 @@ pub fn command_words(words: Vec<String>, at: Option<Mark>, path: &str, problems:
 /// A list of strings.
 pub fn strings(node: &Node, path: &str, problems: &mut Problems) -> Option<Vec<String>> {
     let Some(nodes) = node.list() else {
-        problems.invalid(node.at, path, &node.shown(), "must be a list of strings");
+        problems.invalid(node.at, path, &node.shown(), "must be a list of strings").is(Rule::CommandNotList);
         return None;
     };
     let mut words = Vec::new();
@@ -501,12 +556,9 @@ pub fn strings(node: &Node, path: &str, problems: &mut Problems) -> Option<Vec<S
         match node.text() {
             Some(text) => words.push(text.to_owned()),
             None => {
-                problems.invalid(
-                    node.at,
-                    &format!("{path}[{index}]"),
-                    &node.shown(),
-                    "must be a string; put it in quotes",
-                );
+                let path = format!("{path}[{index}]");
+                let why = "must be a string; put it in quotes";
+                problems.invalid(node.at, &path, &node.shown(), why).is(Rule::CommandNotList);
             }
         }
     }
@@ -524,7 +576,8 @@ fn http_get(node: &Node, hook: Hook, ports: &[Port], path: &str, problems: &mut 
             Some("" | "HTTP") => Scheme::Http,
             Some("HTTPS") => Scheme::Https,
             _ => {
-                unsupported(Some(node.at), &format!("{path}.scheme"), &node.shown(), &["HTTP", "HTTPS"], "", problems);
+                let path = format!("{path}.scheme");
+                unsupported(Some(node.at), &path, &node.shown(), &["HTTP", "HTTPS"], "", problems).is(Rule::Scheme);
                 Scheme::Http
             }
         },
@@ -537,7 +590,7 @@ fn http_get(node: &Node, hook: Hook, ports: &[Port], path: &str, problems: &mut 
             let path = format!("{path}.path");
             let text = string(node, &path, problems).unwrap_or_default();
             if text.contains(['\r', '\n', '\0']) {
-                problems.error(node.at, &path, "Invalid value: must not contain line breaks");
+                problems.error(node.at, &path, "Invalid value: must not contain line breaks").is(Rule::HeaderValue);
             }
             if text.is_empty() { "/".to_owned() } else { text }
         }
@@ -571,10 +624,11 @@ fn headers(node: &Node, path: &str, problems: &mut Problems) -> Vec<(String, Str
         };
         let (Some(name), Some(value)) = (text("name"), text("value")) else { continue };
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            problems.invalid(node.at, &path, &quote(&name), NAME);
+            problems.invalid(node.at, &path, &quote(&name), NAME).is(Rule::HeaderName);
         }
         if value.contains(['\r', '\n', '\0']) {
-            problems.error(node.at, &format!("{item}.value"), "Invalid value: must not contain line breaks");
+            let why = "Invalid value: must not contain line breaks";
+            problems.error(node.at, &format!("{item}.value"), why).is(Rule::HeaderValue);
         }
         headers.push((name, value));
     }
@@ -605,7 +659,7 @@ fn tcp_socket(node: &Node, hook: Hook, ports: &[Port], path: &str, problems: &mu
 fn port(handler: &Node, ports: &[Port], path: &str, problems: &mut Problems) -> Option<u16> {
     let path = format!("{path}.port");
     let Some(node) = handler.get("port") else {
-        problems.invalid(handler.at, &path, "0", "must be between 1 and 65535, inclusive");
+        problems.invalid(handler.at, &path, "0", "must be between 1 and 65535, inclusive").is(Rule::PortRange);
         return None;
     };
     let Some(name) = node.text() else { return port_number(node, &path, problems) };
@@ -614,7 +668,7 @@ fn port(handler: &Node, ports: &[Port], path: &str, problems: &mut Problems) -> 
     }
     let port = ports.iter().find(|port| port.name == name);
     if port.is_none() {
-        problems.error(node.at, &path, format_args!("Not found: {}", quote(name)));
+        problems.error(node.at, &path, format_args!("Not found: {}", quote(name))).is(Rule::UndeclaredPort);
     }
     port.map(|port| port.number)
 }
@@ -626,7 +680,7 @@ fn host(handler: &Node, hook: Hook, path: &str, problems: &mut Problems) -> Opti
         Some(node) => {
             let text = string(node, &path, problems)?;
             if !text.is_empty() && !is_host(&text) {
-                problems.invalid(node.at, &path, &quote(&text), "must be a host name or address only");
+                problems.invalid(node.at, &path, &quote(&text), "must be a host name or address only").is(Rule::Host);
             }
             text
         }
@@ -640,7 +694,8 @@ fn host(handler: &Node, hook: Hook, path: &str, problems: &mut Problems) -> Opti
 /// V-29.
 pub fn needs_host(host: Option<&str>, hook: Hook, at: Option<Mark>, path: &str, problems: &mut Problems) {
     if host.is_none() && hook.is_list() {
-        problems.error(at, path, "Required value: nothing listens in the container at this stage");
+        let why = "Required value: nothing listens in the container at this stage";
+        problems.error(at, path, why).is(Rule::NeedsHost);
     }
 }
 
@@ -664,7 +719,8 @@ fn sleep(node: &Node, path: &str, problems: &mut Problems) -> Option<Handler> {
         _ => None,
     };
     let Some(seconds) = number else {
-        problems.invalid(node.at, &format!("{path}.seconds"), &node.shown(), "must be an integer");
+        let path = format!("{path}.seconds");
+        problems.invalid(node.at, &path, &node.shown(), "must be an integer").is(Rule::SleepNotInteger);
         return None;
     };
     if seconds < 0 {
@@ -700,11 +756,12 @@ fn policy(node: &Node, path: &str, problems: &mut Problems) -> PolicyDraft {
         draft.retry_delay = match value.map(Duration::try_from_secs_f64) {
             Some(Ok(value)) => Some(Set { value, path, at: Some(node.at) }),
             Some(Err(_)) => {
-                problems.invalid(node.at, &path, &node.shown(), "must be greater than or equal to 0");
+                let why = "must be greater than or equal to 0";
+                problems.invalid(node.at, &path, &node.shown(), why).is(Rule::PolicyNumber);
                 None
             }
             None => {
-                problems.invalid(node.at, &path, &node.shown(), "must be a number");
+                problems.invalid(node.at, &path, &node.shown(), "must be a number").is(Rule::PolicyNumber);
                 None
             }
         };
@@ -720,7 +777,9 @@ fn policy(node: &Node, path: &str, problems: &mut Problems) -> PolicyDraft {
     if let Some((node, path)) = at("injectEnv") {
         match node.bool() {
             Some(value) => draft.inject_env = Some(Set { value, path, at: Some(node.at) }),
-            None => problems.invalid(node.at, &path, &node.shown(), "must be true or false"),
+            None => {
+                problems.invalid(node.at, &path, &node.shown(), "must be true or false");
+            }
         }
     }
     draft
@@ -733,11 +792,12 @@ fn seconds(node: &Node, path: &str, problems: &mut Problems) -> Option<Set<Optio
         _ => None,
     };
     let Some(number) = number else {
-        problems.invalid(node.at, path, &node.shown(), "must be an integer");
+        problems.invalid(node.at, path, &node.shown(), "must be an integer").is(Rule::PolicyNumber);
         return None;
     };
     let Ok(seconds) = u64::try_from(number) else {
-        problems.invalid(node.at, path, &node.shown(), "must be greater than or equal to 0");
+        let why = "must be greater than or equal to 0";
+        problems.invalid(node.at, path, &node.shown(), why).is(Rule::PolicyNumber);
         return None;
     };
     let value = (seconds > 0).then_some(Duration::from_secs(seconds));
@@ -754,7 +814,7 @@ pub fn retries(text: &str, at: Option<Mark>, path: &str, problems: &mut Problems
         Some(_) => "must be between 0 and 100, inclusive",
         None => "must be an integer",
     };
-    problems.invalid(at, path, text, why);
+    problems.invalid(at, path, text, why).is(Rule::PolicyNumber);
     None
 }
 
@@ -770,7 +830,7 @@ fn word<T: Copy>(
         Some((_, value)) => Some(Set { value: *value, path: path.to_owned(), at }),
         None => {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            unsupported(at, path, &quote(text), &words, "", problems);
+            unsupported(at, path, &quote(text), &words, "", problems).is(Rule::PolicyWord);
             None
         }
     }
@@ -800,7 +860,7 @@ pub fn settle(wishes: &Wishes, grace: i64, problems: &mut Problems) -> BTreeMap<
     // V-28; of single fields each is told.
     let idle = wishes.policies.iter().filter(|(hook, _)| !wishes.hooks.contains_key(hook));
     for (path, at) in idle.flat_map(|(_, policy)| policy.places()) {
-        problems.error(at, &path, "Invalid value: no such hook is defined");
+        problems.error(at, &path, "Invalid value: no such hook is defined").is(Rule::PolicyWithoutHook);
     }
     let mut settled = BTreeMap::new();
     for (hook, drafts) in &wishes.hooks {
@@ -818,7 +878,7 @@ pub fn settle(wishes: &Wishes, grace: i64, problems: &mut Problems) -> BTreeMap<
     if let Some(draft) = wishes.hooks.get(&Hook::PreStop).and_then(|drafts| drafts.first())
         && grace == 0
     {
-        problems.warning(draft.at, "terminationGracePeriodSeconds", "0: preStop will be skipped");
+        problems.warning(draft.at, "terminationGracePeriodSeconds", "0: preStop will be skipped").is(Rule::NoGrace);
     }
     settled
 }
@@ -831,13 +891,14 @@ fn policy_fits(drafts: &[Draft], fields: &PolicyDraft, problems: &mut Problems) 
         && handlers().any(|handler| matches!(handler, Handler::Sleep { .. }))
     {
         let shown = retries.value.to_string();
-        problems.invalid(retries.at, &retries.path, &shown, "a sleep hook cannot be retried");
+        let why = "a sleep hook cannot be retried";
+        problems.invalid(retries.at, &retries.path, &shown, why).is(Rule::SleepRetried);
     }
     if let Some(status) = &fields.success_status
         && handlers().next().is_some()
         && !handlers().any(|handler| matches!(handler, Handler::HttpGet(_)))
     {
-        problems.error(status.at, &status.path, "Forbidden: only for httpGet");
+        problems.error(status.at, &status.path, "Forbidden: only for httpGet").is(Rule::StatusWithoutHttp);
     }
 }
 
@@ -854,14 +915,16 @@ fn policy_of(
     if let (Some(own), Some(general)) = (&draft.exec_timeout, &fields.timeout)
         && own.value != general.value
     {
-        problems.error(own.at, &own.path, format_args!("Forbidden: conflicts with {}", general.path));
+        let why = format_args!("Forbidden: conflicts with {}", general.path);
+        problems.error(own.at, &own.path, why).is(Rule::TwoTimeouts);
     }
     if let Some(timeout) = draft.exec_timeout.as_ref().or(fields.timeout.as_ref()) {
         policy.timeout = timeout.value;
         // V-19: a negative grace period counts as 1.
         let grace = u64::try_from(grace).unwrap_or(1);
         if hook == Hook::PreStop && timeout.value.is_some_and(|limit| limit > Duration::from_secs(grace)) {
-            problems.warning(timeout.at, &timeout.path, "has no effect beyond the grace period");
+            let why = "has no effect beyond the grace period";
+            problems.warning(timeout.at, &timeout.path, why).is(Rule::LongTimeout);
         }
     }
     fn put<T: Clone>(place: &mut T, set: &Option<Set<T>>) {
@@ -886,17 +949,18 @@ fn fits(hook: Hook, draft: &Draft, handler: &Handler, grace: i64, problems: &mut
             let seconds = *seconds as i64;
             let shown = seconds.to_string();
             if hook.is_list() && seconds < 0 {
-                problems.invalid(draft.at, &draft.path, &shown, "must be greater than or equal to 0");
+                let why = "must be greater than or equal to 0";
+                problems.invalid(draft.at, &draft.path, &shown, why).is(Rule::NegativeSleep);
             } else if !hook.is_list() && (seconds < 0 || seconds > grace) {
                 let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
-                problems.invalid(draft.at, &draft.path, &shown, &why);
+                let rule = if seconds < 0 { Rule::NegativeSleep } else { Rule::HookTime };
+                problems.invalid(draft.at, &draft.path, &shown, &why).is(rule);
             }
         }
-        Handler::TcpSocket { .. } => problems.warning(
-            draft.at,
-            &draft.path,
-            "tcpSocket hooks are accepted by the Kubernetes API but always fail at run time",
-        ),
+        Handler::TcpSocket { .. } => {
+            let why = "tcpSocket hooks are accepted by the Kubernetes API but always fail at run time";
+            problems.warning(draft.at, &draft.path, why).is(Rule::TcpSocket);
+        }
         _ => {}
     }
 }

@@ -110,8 +110,8 @@ pub struct Ended {
 }
 
 impl Attempt {
-    pub fn sleep(hook: Hook, entry: usize, seconds: u64, since: Instant, limit: Option<Duration>) -> Attempt {
-        let work = Work::Sleep { until: since + Duration::from_secs(seconds) };
+    pub fn sleep(hook: Hook, entry: usize, span: Duration, since: Instant, limit: Option<Duration>) -> Attempt {
+        let work = Work::Sleep { until: since + span };
         Attempt { hook, entry, number: 1, since, work, limit, over: false } // T-07: a sleep is not retried
     }
 

@@ -15,6 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use super::attempt::{Child, Peer, Source};
+use super::fault::Armed;
 use super::records::{self, HOOKS, Records};
 use super::settings::Settings;
 use super::succession::{self, Place};
@@ -178,13 +179,13 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
     let id: ContainerId = id.to_str().context("read the id")?.parse().map_err(anyhow::Error::msg)?;
     let dir = root.container(&id);
     let state = State::load(&root, &id)?;
-    let Settings { plan, hook_log_dir, .. } = Settings::load(&dir)?;
+    let Settings { plan, hook_log_dir, faults, .. } = Settings::load(&dir)?;
     records::tell_panics(&dir, &plan.container);
     if successor {
-        return succession::succeed(Place { root, id, dir, state, plan, hook_log_dir, listener });
+        return succession::succeed(Place { root, id, dir, state, plan, hook_log_dir, faults, listener });
     }
     let records = Some(Records::open(&dir, &plan, hook_log_dir)?);
-    let mut supervisor = Supervisor::new(Parts {
+    let parts = Parts {
         id,
         root,
         dir,
@@ -196,7 +197,9 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
         namespaces,
         relay: None,
         foreground: false,
-    })?;
+    };
+    let mut supervisor = Supervisor::new(parts)?;
+    supervisor.faults = Armed::of(faults);
     supervisor.remember();
     Ok(supervisor)
 }

@@ -1,11 +1,13 @@
 //! The supervisor's hands: each action of `step` carried out.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::control::{self, Answer};
 use super::{Supervisor, attempt, boot, descendants};
 use crate::container::start::{self, Waiting, Word};
 use crate::container::state::ProcessId;
+use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::model::{Handler, Hook};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
@@ -81,8 +83,10 @@ impl Supervisor {
         let now = clock::now();
         let spec = self.plan.entries(hook)[entry].clone();
         let limit = spec.policy.timeout;
-        if let Handler::Sleep { seconds } = spec.handler {
-            self.attempts.push(Attempt::sleep(hook, entry, seconds, now, limit));
+        if let Handler::Sleep { seconds } = spec.handler
+            && let Some(late) = self.sleep_is_late_by(hook)
+        {
+            self.attempts.push(Attempt::sleep(hook, entry, Duration::from_secs(seconds) + late, now, limit));
             return;
         }
         self.warn_outside_cgroup(&spec.handler);
@@ -99,6 +103,15 @@ impl Supervisor {
                 }
                 self.feed(Event::HookDone { hook, outcome: ended.outcome });
             }
+        }
+    }
+
+    /// By nothing, unless a rehearsal asks for it; None where something else takes its place.
+    pub(super) fn sleep_is_late_by(&self, hook: Hook) -> Option<Duration> {
+        match self.faults.of_handler(hook) {
+            None => Some(Duration::ZERO),
+            Some(HandlerFault::Slow(span)) => Some(span),
+            Some(_) => None,
         }
     }
 
@@ -132,7 +145,7 @@ impl Supervisor {
         match Word::give(&self.dir) {
             Ok(Some(word)) => self.word = Some(word),
             // A predecessor gave it (S-28). Had the execve failed, init would be on its way out.
-            Ok(None) if self.init_goes_on() => self.feed(Event::Executed),
+            Ok(None) if self.init_goes_on() => self.executed(),
             Ok(None) => {}
             Err(error) => self.feed(Event::ExecFailed { message: error.message, code: error.code }),
         }
@@ -154,6 +167,7 @@ impl Supervisor {
     }
 
     fn executed(&mut self) {
+        self.faults.begin(clock::now());
         self.feed(Event::Executed);
         // Elsewhere the verb runs them. As in every runtime a hook of the host's that hangs holds up its `run`.
         if self.foreground
@@ -165,6 +179,9 @@ impl Supervisor {
     }
 
     fn signal(&mut self, signal: Signal, all: bool) {
+        if self.faults.loses(signal, self.plan.stop_signal) {
+            return;
+        }
         if all {
             for pid in self.state.cgroup.pids().unwrap_or_default() {
                 // The pid was read from the container's control group a moment ago.

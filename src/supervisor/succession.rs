@@ -5,12 +5,14 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
 
 use super::attempt::{Attempt, left_behind};
 use super::boot::KilledAtBirth;
+use super::fault::Armed;
 use super::legacy::{Legacy, Run};
 use super::records::{HOOKS, Records};
 use super::{Parts, Supervisor, Watched, boot, control};
@@ -20,6 +22,7 @@ use crate::container::root::Root;
 use crate::container::state::{ContainerError, Init, State, lock};
 use crate::handler::log::HookLog;
 use crate::handler::report;
+use crate::lifecycle::fault::Faults;
 use crate::lifecycle::journal;
 use crate::lifecycle::life::{Course, Phase, Stage, Stopping};
 use crate::lifecycle::model::{Handler, Hook, Plan};
@@ -87,12 +90,13 @@ pub struct Place {
     pub state: State,
     pub plan: Plan,
     pub hook_log_dir: Option<PathBuf>,
+    pub faults: Faults,
     pub listener: OwnedFd,
 }
 
 /// Becomes the container's supervisor, and does what is to be done at once.
 pub fn succeed(place: Place) -> Result<Supervisor> {
-    let Place { root, id, dir, state, plan, hook_log_dir, listener } = place;
+    let Place { root, id, dir, state, plan, hook_log_dir, faults, listener } = place;
     let legacy = Legacy::load(&dir)?.context("the container is over")?;
     let told = journal::read(&dir.join(journal::FILE_NAME)).unwrap_or_default();
     let records = Records::recover(&dir, &plan, hook_log_dir, &told)?;
@@ -118,6 +122,7 @@ pub fn succeed(place: Place) -> Result<Supervisor> {
         relay: None,
         foreground: false,
     })?;
+    supervisor.faults = Armed::of(faults);
     supervisor.told_outside_cgroup = told.iter().any(|record| record.notice.reason == "HookOutsideCgroup");
     supervisor.go_on_from(legacy);
     Ok(supervisor)
@@ -181,8 +186,11 @@ impl Supervisor {
         for hook in Hook::ALL {
             let Course::Trying { entry, since, .. } = *self.life.course(hook) else { continue };
             let Some(spec) = self.plan.entries(hook).get(entry) else { continue };
-            if let Handler::Sleep { seconds } = spec.handler {
-                self.attempts.push(Attempt::sleep(hook, entry, seconds, since, spec.policy.timeout));
+            if let Handler::Sleep { seconds } = spec.handler
+                && let Some(late) = self.sleep_is_late_by(hook)
+            {
+                let span = Duration::from_secs(seconds) + late;
+                self.attempts.push(Attempt::sleep(hook, entry, span, since, spec.policy.timeout));
             }
         }
     }

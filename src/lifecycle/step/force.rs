@@ -9,6 +9,7 @@ impl Turn<'_> {
     /// S-04: the container is killed at once; preStop is skipped, or cut off when it exits.
     pub(super) fn kill_now(&mut self, request: Option<RequestId>, all: bool) {
         self.note_asked("kill", Signal::KILL);
+        self.life.queued_stop = None;
         self.kill(all);
         self.life.phase = match self.life.phase.clone() {
             Phase::Created => Phase::Doomed(Doom::BeforeStart),

@@ -169,12 +169,14 @@ impl Turn<'_> {
         self.life.ran = true;
         self.tell(Notice::normal("Started", format!("Started container {}", self.plan.container)));
         self.answer_start(Ok(()));
+        self.begin_queued_stop();
     }
 
     /// P-07, P-08: the complete stop sequence, preStop included, with the plan's grace period.
     fn post_start_failed(&mut self, failure: Failure) {
         self.life.fault = Some(Fault::PostStartHook(failure.told("PostStartHook failed")));
         let grace = self.plan.grace_seconds;
+        self.life.queued_stop = None; // P-12: it finds the container stopped
         self.tell(Notice { grace_seconds: Some(grace), ..Notice::normal("Killing", "FailedPostStartHook") });
         self.act(Action::Thaw);
         self.stop_sequence(self.stop_within(grace));
@@ -205,7 +207,8 @@ impl Turn<'_> {
 
     /// What `start` returns when the container ends before it was running.
     pub(super) fn start_error(&self, exit: &Exit) -> String {
-        let stopped = self.life.asked.is_some();
+        // P-12: one that was never acted on did not end it.
+        let stopped = self.life.asked.is_some() && self.life.queued_stop.is_none();
         match &self.life.fault {
             Some(Fault::PostStartHook(text) | Fault::PreStartHook(text)) => text.clone(),
             Some(Fault::StartError { message, .. }) => message.clone(),

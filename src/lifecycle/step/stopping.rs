@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::attempt::Verdict;
 use super::{Action, By, Event, FLOOR, StopRequest, Turn};
 use crate::lifecycle::life::{Asked, AwaitedStop, Course, Doom, Phase, Stage, Stopping};
-use crate::lifecycle::model::{Handler, Hook, OnFailure};
+use crate::lifecycle::model::{Handler, Hook, OnFailure, PostStartStop};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::signal::Signal;
@@ -52,6 +52,37 @@ impl Turn<'_> {
         match &mut self.life.awaited_stop {
             Some(stop) => stop.stopping.budget_end = stop.stopping.budget_end.min(stopping.budget_end),
             none => *none = Some(AwaitedStop { asked_at: self.now, stopping }),
+        }
+    }
+
+    /// P-12
+    pub(super) fn stop_waits(&self) -> bool {
+        self.plan.post_start_stop == PostStartStop::Wait && self.plan.post_start.is_some()
+    }
+
+    /// P-12: told and kept, until postStart has ended. A further request only ever shortens the grace (S-17, S-18), and a
+    /// second SIGINT ends the wait (S-19), as a person at a terminal has nothing else.
+    pub(super) fn queue_stop(&mut self, request: StopRequest) {
+        self.asked(&request);
+        let Some(queued) = &mut self.life.queued_stop else {
+            return self.life.queued_stop = Some(request);
+        };
+        if is_sigint(&request) && is_sigint(queued) {
+            return self.kill_now(None, false);
+        }
+        let grace_seconds = queued.grace_seconds.unwrap_or(self.plan.grace_seconds);
+        let shorter = request.grace_seconds.filter(|grace| *grace < grace_seconds);
+        *queued = StopRequest {
+            grace_seconds: shorter.or(queued.grace_seconds),
+            all: queued.all,
+            ..if is_sigint(&request) { request } else { *queued }
+        };
+    }
+
+    /// P-12: postStart has ended well. T0 is now.
+    pub(super) fn begin_queued_stop(&mut self) {
+        if let Some(request) = self.life.queued_stop.take() {
+            self.stop_container(self.stop_for(&request));
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod ending;
 mod force;
-mod properties;
+pub(in crate::lifecycle) mod properties;
 mod starting;
 mod stopping;
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::{Action, By, Event, RequestId, StopRequest, step};
 use crate::lifecycle::life::Life;
-use crate::lifecycle::model::{Entry, Handler, Hook, OnFailure, Plan, Policy};
+use crate::lifecycle::model::{Entry, Handler, Hook, OnFailure, Plan, Policy, PostStartStop};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::outcome::{Exit, Failure, Outcome, Success};
 use crate::lifecycle::signal::Signal;
@@ -42,6 +42,8 @@ trait Build: Sized {
     }
     fn grace(self, seconds: u64) -> Self;
     fn stop_signal(self, name: &str) -> Self;
+    /// `--poststart-stop wait`
+    fn stop_waits(self) -> Self;
 }
 
 impl Build for Plan {
@@ -65,6 +67,11 @@ impl Build for Plan {
 
     fn stop_signal(mut self, name: &str) -> Plan {
         self.stop_signal = Signal::from_name(name).expect("a signal's name");
+        self
+    }
+
+    fn stop_waits(mut self) -> Plan {
+        self.post_start_stop = PostStartStop::Wait;
         self
     }
 }

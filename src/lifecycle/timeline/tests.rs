@@ -1,7 +1,17 @@
 //! Lives with fixed records, and the pictures that they make.
 
+mod pictures;
+
 use super::*;
 use crate::lifecycle::notice::Kind;
+
+fn text(records: &[Record], width: usize, color: bool, now: Option<Instant>) -> String {
+    Life::of(records, now).unwrap().text(width, color)
+}
+
+fn ascii(records: &[Record], width: usize, color: bool, now: Option<Instant>) -> String {
+    Life::of(records, now).unwrap().ascii(width, color)
+}
 
 /// Builds the records of a life from times in seconds.
 struct Script(Vec<Record>);
@@ -59,6 +69,15 @@ impl Script {
     fn exit(self, at: f64, code: i32) -> Script {
         let signal = (code == 137).then(|| "SIGKILL".to_owned());
         self.at(at, Notice { code: Some(code), signal, ..Notice::normal("Exited", "") })
+    }
+
+    fn life(&self) -> Life {
+        Life::of(&self.0, None).unwrap()
+    }
+
+    fn named(mut self, container: &str) -> Script {
+        self.0.iter_mut().for_each(|record| record.container = container.to_owned());
+        self
     }
 
     fn picture(&self) -> String {
@@ -292,8 +311,7 @@ fn ascii_pictures_are_ascii() {
 
 #[test]
 fn no_records_make_no_picture() {
-    assert_eq!(text(&[], 80, false, None), "");
-    assert_eq!(json(&[], None), Value::Null);
+    assert_eq!(Life::of(&[], None), None);
 }
 
 #[test]
@@ -318,7 +336,7 @@ fn s_18_the_grace_period_only_shrinks() {
 
 #[test]
 fn the_json_says_what_the_picture_shows() {
-    let json = json(&example().0, None);
+    let json = Life::of(&example().0, None).unwrap().json();
     assert_eq!(json["container"], "web");
     assert_eq!(json["began"], "2026-01-01T00:00:00.000000000Z");
     assert_eq!(json["seconds"], 13.23);

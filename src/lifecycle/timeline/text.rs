@@ -61,11 +61,11 @@ pub fn draw(life: &Life, width: usize, color: bool, pen: &Pen) -> String {
     let plot = (LEAST_PLOT..=width.saturating_sub(left).max(LEAST_PLOT))
         .rev()
         .find(|plot| {
-            let axis = Axis::new(life, *plot);
+            let axis = axis(life, *plot);
             life.lanes.iter().all(|lane| left + line(life, lane, &axis, pen).1 <= width)
         })
         .unwrap_or(LEAST_PLOT);
-    let axis = Axis::new(life, plot);
+    let axis = axis(life, plot);
 
     let mut picture = String::new();
     for (at, lane) in life.lanes.iter().enumerate() {
@@ -77,6 +77,11 @@ pub fn draw(life: &Life, width: usize, color: bool, pen: &Pen) -> String {
         picture.push('\n');
     }
     picture
+}
+
+/// The columns `0..plot`.
+fn axis(life: &Life, plot: usize) -> Axis {
+    Axis::new(std::slice::from_ref(life), plot.saturating_sub(1) as f64, 6.0)
 }
 
 /// The longest hook name and handler are `postStart exec` and `postStop[0] http`; handlers stand in a column of their own.
@@ -111,7 +116,7 @@ fn line(life: &Life, lane: &Lane, axis: &Axis, pen: &Pen) -> (String, usize) {
                 cells.put(axis.column(*moment), glyph);
             }
         }
-        Shape::Spans { spans, .. } => {
+        Shape::Spans { spans } => {
             for span in spans {
                 draw_span(&mut cells, life, axis, pen, span.start, span.end);
             }
@@ -126,12 +131,11 @@ fn line(life: &Life, lane: &Lane, axis: &Axis, pen: &Pen) -> (String, usize) {
         }
     }
     let mut text: String = cells.0.into_iter().collect();
-    if !lane.words.is_empty() {
+    let words = lane.text();
+    if !words.is_empty() {
         text.push(' ');
-        text.extend(
-            lane.words.chars().take(LONGEST_WORDS).map(|letter| if letter.is_control() { ' ' } else { letter }),
-        );
-        if lane.words.chars().count() > LONGEST_WORDS {
+        text.extend(words.chars().take(LONGEST_WORDS).map(|letter| if letter.is_control() { ' ' } else { letter }));
+        if words.chars().count() > LONGEST_WORDS {
             text.push('…');
         }
     }
@@ -143,7 +147,7 @@ fn draw_span(cells: &mut Cells, life: &Life, axis: &Axis, pen: &Pen, start: Inst
     let from = cells.0.len().max(axis.column(start));
     let to = axis.column(end.unwrap_or(life.end)).max(from + 1);
     cells.fill(from, to, pen.line);
-    if let Some(deadline) = deadline(life) {
+    if let Some(deadline) = life.deadline() {
         let late = axis.column(deadline);
         if end.unwrap_or(life.end) > deadline && start < deadline && late < to {
             cells.fill(late.max(from), to, pen.late);
@@ -154,13 +158,6 @@ fn draw_span(cells: &mut Cells, life: &Life, axis: &Axis, pen: &Pen, start: Inst
     if end.is_some() {
         cells.put(to, pen.right);
     }
-}
-
-fn deadline(life: &Life) -> Option<Instant> {
-    life.lanes.iter().find_map(|lane| match lane.shape {
-        Shape::Grace { end } => Some(end),
-        _ => None,
-    })
 }
 
 /// One line of columns, as long as what was put in it.
@@ -182,9 +179,9 @@ impl Cells {
 
     /// Two strokes where the axis was cut inside of a line.
     fn cut(&mut self, axis: &Axis, from: usize, to: usize, pen: &Pen) {
-        for at in axis.breaks.iter().filter(|at| **at > from + 1 && **at + 1 < to) {
-            self.put(*at, pen.cut);
-            self.put(*at + 1, pen.cut);
+        for at in axis.breaks().filter(|at| *at > from + 1 && *at + 1 < to) {
+            self.put(at, pen.cut);
+            self.put(at + 1, pen.cut);
         }
     }
 }

@@ -333,7 +333,7 @@ fn v_23_null_is_absent() {
 }
 
 #[test]
-fn v_24_a_sleep_is_not_retried() {
+fn t_07_v_24_a_sleep_is_not_retried() {
     assert_eq!(
         refused("lifecycle: {preStop: {sleep: {seconds: 1}}}\nextensions: {policy: {preStop: {retries: 2}}}"),
         ["extensions.policy.preStop.retries: Invalid value: 2: a sleep hook cannot be retried"]

@@ -36,14 +36,16 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     ];
     let lists = (vec(entry(PreStart), 0..3), vec(entry(PostStop), 0..3));
     let singles = (proptest::option::of(entry(PostStart)), proptest::option::of(entry(PreStop)));
-    (lists, singles, 0..=40u64, signal).prop_map(
-        |((pre_start, post_stop), (post_start, pre_stop), grace_seconds, stop_signal)| Plan {
+    let post_start_stop = prop_oneof![2 => Just(PostStartStop::Now), 1 => Just(PostStartStop::Wait)];
+    (lists, singles, 0..=40u64, signal, post_start_stop).prop_map(
+        |((pre_start, post_stop), (post_start, pre_stop), grace_seconds, stop_signal, post_start_stop)| Plan {
             pre_start,
             post_start,
             pre_stop,
             post_stop,
             grace_seconds,
             stop_signal,
+            post_start_stop,
             ..Plan::empty("web")
         },
     )
@@ -79,6 +81,8 @@ struct World {
     next_request: u64,
     /// What the rows say of the end of the budget, reckoned here a second time.
     budget_end: Option<Instant>,
+    /// P-12: the grace in seconds of a stop that is acted on when postStart has ended.
+    queued_grace: Option<u64>,
     asked_in_pre_start: Option<Instant>,
     signalled_at: Option<Instant>,
     exits_told: usize,
@@ -86,6 +90,8 @@ struct World {
     told_started: bool,
     post_stop_cut: bool,
     removed: bool,
+    /// All that was told, with its time.
+    told: Vec<(Instant, Notice)>,
     /// The supervisor dies in the next turn: before it writes anything down, or after so many of its actions.
     dies: Option<Death>,
     deaths: usize,
@@ -112,6 +118,7 @@ impl World {
             open: BTreeMap::new(),
             next_request: 0,
             budget_end: None,
+            queued_grace: None,
             asked_in_pre_start: None,
             signalled_at: None,
             exits_told: 0,
@@ -122,6 +129,7 @@ impl World {
             dies: None,
             deaths: 0,
             mortal: false,
+            told: Vec::new(),
         }
     }
 
@@ -228,6 +236,9 @@ impl World {
                 }
             }
         }
+        if self.life.queued_stop.is_none() {
+            self.queued_grace = None;
+        }
         if let Phase::Stopping(stopping) = &self.life.phase {
             self.budget_end.get_or_insert(stopping.budget_end);
             if let Stage::Signalled { at, .. } = stopping.stage {
@@ -254,8 +265,14 @@ impl World {
 
     /// T0 and G by lifecycle.md section 1, S-17, S-18.
     fn reckon(&mut self, request: &StopRequest) {
-        let end = self.now + Duration::from_secs(request.grace_seconds.unwrap_or(self.plan.grace_seconds));
+        let grace = request.grace_seconds.unwrap_or(self.plan.grace_seconds);
+        let end = self.now + Duration::from_secs(grace);
+        let waits = self.plan.post_start_stop == PostStartStop::Wait && self.plan.post_start.is_some();
         match (&self.life.phase, self.budget_end) {
+            (Phase::Executing | Phase::Starting, _) if waits => {
+                let shortest = |earlier: u64| request.grace_seconds.map_or(earlier, |grace| grace.min(earlier));
+                self.queued_grace = Some(self.queued_grace.map_or(grace, shortest));
+            }
             (Phase::PreStart(_), _) => {
                 let end = end.min(self.now + Duration::from_secs(10));
                 self.asked_in_pre_start = Some(self.asked_in_pre_start.map_or(end, |earlier| earlier.min(end)));
@@ -355,6 +372,7 @@ impl World {
     }
 
     fn tell(&mut self, notice: Notice) {
+        self.told.push((self.now, notice.clone()));
         if let (Some(hook), Some(attempt)) = (notice.hook, notice.attempt) {
             let this = (hook, notice.entry.unwrap_or(0), attempt);
             match (notice.reason.as_str(), &notice.outcome) {
@@ -363,10 +381,19 @@ impl World {
                 (reason, None) => panic!("{reason} tells of an attempt and not how it ended"),
             }
         }
+        if notice.reason == "Killing" && self.queued_grace.is_some() {
+            // P-12: whatever was asked for, nothing of the stop comes before the end of postStart.
+            assert!(!self.running.contains(&PostStart), "a stop while postStart runs");
+        }
         match notice.reason.as_str() {
             "Exited" => self.exits_told += 1,
-            "Started" => self.told_started = true,
+            "Started" => {
+                self.told_started = true;
+                let queued = self.queued_grace.take();
+                self.budget_end = queued.map(|grace| self.now + Duration::from_secs(grace)).or(self.budget_end);
+            }
             "Killing" if notice.message == "FailedPostStartHook" => {
+                self.queued_grace = None;
                 self.budget_end = Some(self.now + Duration::from_secs(self.plan.grace_seconds));
             }
             _ => {}
@@ -517,6 +544,26 @@ impl World {
         }
         assert!(self.open.is_empty(), "never answered: {:?}", self.open);
     }
+}
+
+/// A plan, and all that a random life of it told; some of them are not over yet.
+pub(in crate::lifecycle) fn any_told_life() -> impl Strategy<Value = (Plan, Vec<(Instant, Notice)>)> {
+    let moves = vec((any::<u8>(), any::<u16>()), 0..40);
+    (any_plan(), prop::bool::weighted(0.9), moves, any::<bool>()).prop_map(|(plan, started, moves, ends)| {
+        let mut world = World::new(plan);
+        if started {
+            world.start();
+        }
+        for (choice, number) in moves {
+            if !world.removed {
+                world.act(choice, number);
+            }
+        }
+        if ends {
+            world.play_out();
+        }
+        (world.plan, world.told)
+    })
 }
 
 // ── the properties ──────────────────────────────────────────────────────────────────────────────

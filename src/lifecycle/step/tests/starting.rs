@@ -184,6 +184,105 @@ fn p_11_a_result_of_post_start_after_the_stop_changes_nothing() {
 }
 
 #[test]
+fn p_12_a_stop_that_waits_is_acted_on_when_post_start_has_ended() {
+    let mut c = Sim::executed(plan().stop_waits().with(PostStart).with(PreStop).grace(10));
+    c.forget().at(2.0).kill_to_stop(Signal::TERM).stop().at(60.0);
+    assert_eq!((c.life.phase_name(), c.life.oci_status()), ("Starting", "created"));
+    c.ok(PostStart).at(90.0).exit(0);
+    c.expect(&[
+        "2 kill: ok",
+        "60 HookSucceeded",
+        "60 Started",
+        "60 start: ok",
+        "60 Killing",
+        "60 run preStop",
+        "70 PreStopHookTimedOut",
+        "70 SIGTERM",
+        "72 GraceDeadline",
+        "72 ExceededGracePeriod",
+        "72 SIGKILL",
+        "90 Exited",
+        "90 cancel preStop",
+        "90 stop: ok",
+    ]);
+    assert_eq!(c.told().filter(|notice| notice.reason == "StopRequested").count(), 2);
+}
+
+#[test]
+fn p_12_without_a_post_start_there_is_nothing_to_wait_for() {
+    let mut c = Sim::running(plan().stop_waits());
+    c.stop().expect(&["0 Killing", "0 SIGTERM"]);
+    let mut c = Sim::running(plan().stop_waits().with(PostStart));
+    c.stop().expect(&["0 Killing", "0 SIGTERM"]);
+}
+
+#[test]
+fn p_12_a_stop_that_waits_does_not_keep_post_start_from_its_attempts() {
+    let mut c = Sim::executed(plan().stop_waits().retries(PostStart, 1));
+    c.forget().stop().at(1.0).fails(PostStart).at(3.0);
+    c.count("run postStart #2", 1);
+    c.ok(PostStart).count("SIGTERM", 1);
+    // One that came while init was about to execute the ENTRYPOINT waits too.
+    let mut c = Sim::executing(plan().stop_waits().with(PostStart));
+    c.forget().stop().event(Event::Executed).ok(PostStart);
+    c.expect(&[
+        "0 EntrypointExecuted",
+        "0 run postStart",
+        "0 HookSucceeded",
+        "0 Started",
+        "0 start: ok",
+        "0 Killing",
+        "0 SIGTERM",
+    ]);
+}
+
+#[test]
+fn p_12_of_several_stops_that_wait_the_shortest_grace_counts() {
+    for (graces, seconds) in [([20, 5], 5), ([5, 20], 5), ([90, 40], 30)] {
+        let mut c = Sim::executed(plan().stop_waits().with(PostStart));
+        c.forget().stop();
+        for grace in graces {
+            c.stop_grace(grace);
+        }
+        c.ok(PostStart);
+        assert_eq!(c.notice("Killing").grace_seconds, Some(seconds), "{graces:?}");
+        c.count("SIGTERM", 1);
+    }
+}
+
+#[test]
+fn p_12_a_failed_post_start_is_p_07_and_the_waiting_stop_is_answered_with_its_end() {
+    let mut c = Sim::executed(plan().stop_waits().with(PostStart));
+    c.forget().stop_grace(1).at(5.0).fails(PostStart).at(6.0).exit(0);
+    c.expect(&[
+        "5 FailedPostStartHook",
+        "5 Killing",
+        "5 SIGTERM",
+        "6 Exited",
+        "6 start: PostStartHook failed: exit code 1: no db",
+        "6 stop: ok",
+    ]);
+}
+
+#[test]
+fn p_12_the_exit_and_sigkill_end_the_wait() {
+    let mut c = Sim::executed(plan().stop_waits().with(PostStart));
+    c.forget().stop().at(1.0).exit(3);
+    c.count("start: container exited (exit code 3) before postStart completed", 1);
+    c.count("stop: ok", 1);
+
+    let mut c = Sim::executed(plan().stop_waits().with(PostStart));
+    c.forget().stop().kill(Signal::KILL).dies_of(Signal::KILL);
+    c.count("SIGKILL", 1);
+    c.count("start: stopped before postStart completed", 1);
+
+    // S-19: a person at a terminal has nothing else.
+    let mut c = Sim::executed(plan().stop_waits().with(PostStart));
+    c.forget().signalled(Signal::TERM).signalled(Signal::INT).count("SIGKILL", 0);
+    c.signalled(Signal::INT).count("SIGKILL", 1);
+}
+
+#[test]
 fn a_stop_in_the_instant_of_the_execve_is_a_stop_from_then_on() {
     let mut c = Sim::executing(plan().with(PostStart).with(PreStop).grace(10));
     c.forget().stop().at(0.4).event(Event::Executed).at(13.0);

@@ -1,0 +1,100 @@
+//! How wide letters are, and which of them may stand in a picture.
+
+/// Advances of the letters from space to `~` in thousandths of the font's size: the wider of DejaVu Sans and Liberation Sans
+/// (Arial), so that with any usual sans-serif font a text is no wider than this.
+const PLAIN: [u16; 95] = [
+    318, 401, 460, 838, 636, 950, 780, 275, 390, 390, 500, 838, 318, 361, 318, 337, 636, 636, 636, 636, 636, 636, 636,
+    636, 636, 636, 337, 337, 838, 838, 838, 556, 1015, 684, 686, 722, 770, 667, 611, 778, 752, 295, 500, 667, 557, 863,
+    748, 787, 667, 787, 722, 667, 611, 732, 684, 989, 685, 667, 685, 390, 337, 390, 838, 556, 500, 613, 635, 550, 635,
+    615, 352, 635, 634, 278, 278, 579, 278, 974, 634, 612, 635, 635, 411, 521, 392, 634, 592, 818, 592, 592, 525, 636,
+    337, 636, 838,
+];
+/// A bold letter is at most this much wider.
+const BOLD: f64 = 1.27;
+
+/// A font's size in pixels, and its weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Font {
+    pub size: f64,
+    pub bold: bool,
+    /// Its name in the style sheet.
+    pub class: &'static str,
+}
+
+pub const NAME: Font = Font { size: 17.0, bold: true, class: "name" };
+pub const LABEL: Font = Font { size: 13.0, bold: true, class: "label" };
+pub const WORDS: Font = Font { size: 12.5, bold: false, class: "words" };
+pub const SMALL: Font = Font { size: 11.0, bold: false, class: "small" };
+
+/// How wide a text is at most, in pixels. Of letters beyond Latin, Greek and Cyrillic only a generous guess is possible.
+pub fn width(text: &str, font: Font) -> f64 {
+    let thousandths: f64 = text.chars().map(|letter| advance(letter, font.bold)).sum();
+    thousandths * font.size / 1000.0
+}
+
+fn advance(letter: char, bold: bool) -> f64 {
+    let plain = match letter {
+        ' '..='~' => f64::from(PLAIN[letter as usize - 32]),
+        '…' | '—' => 1000.0,
+        '·' => 330.0,
+        '\u{a1}'..='\u{52f}' => 860.0,
+        '\u{530}'..='\u{2e7f}' => 1100.0,
+        _ => 1400.0,
+    };
+    if bold { plain * BOLD } else { plain }
+}
+
+/// The text, cut with an ellipsis where it is wider than `room`.
+pub fn fit(text: &str, font: Font, room: f64) -> String {
+    if width(text, font) <= room {
+        return text.to_owned();
+    }
+    let mut left = room - width("…", font);
+    let short: String = text
+        .chars()
+        .take_while(|letter| {
+            left -= advance(*letter, font.bold) * font.size / 1000.0;
+            left >= 0.0
+        })
+        .collect();
+    short.trim_end().to_owned() + "…"
+}
+
+/// What a text looks like where it must not harm: letters that control, that reverse the line or that have no width are
+/// written as their numbers.
+pub fn legible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => shown.push(' '),
+            letter if is_unprintable(letter) => shown += &letter.escape_unicode().to_string(),
+            letter => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// Controls, what turns or hides text, what XML cannot say, and what is much wider than it should be.
+fn is_unprintable(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fdfd}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
+            | '\u{12000}'..='\u{1254f}' | '\u{e0000}'..='\u{10ffff}')
+}
+
+/// For XML and HTML, as text and in attributes.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            '\'' => escaped += "&#39;",
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
