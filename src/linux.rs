@@ -18,6 +18,7 @@ pub mod process;
 pub mod procfs;
 pub mod reap;
 pub mod reexec;
+pub mod seccomp;
 pub mod signals;
 pub mod spawn;
 pub mod tty;

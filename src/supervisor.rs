@@ -30,6 +30,7 @@ use nix::sched::CloneFlags;
 use nix::sys::signalfd::SignalFd;
 
 use crate::container::id::ContainerId;
+use crate::container::notify::{Manager, Notify};
 use crate::container::root::Root;
 use crate::container::start::Word;
 use crate::container::state::State;
@@ -72,6 +73,8 @@ pub struct Supervisor {
     /// Kept for postStop (design.md section 2); dropped the moment it has ended.
     pub namespaces: Vec<(CloneFlags, OwnedFd)>,
     pub relay: Option<Relay>,
+    /// What the caller's service manager has not been told yet.
+    readiness: Option<Readiness>,
     /// None but in a rehearsal.
     pub faults: fault::Armed,
     /// X-E18 is told once.
@@ -141,6 +144,14 @@ pub struct Parts {
     pub namespaces: Vec<(CloneFlags, OwnedFd)>,
     pub relay: Option<Relay>,
     pub foreground: bool,
+    pub readiness: Option<Readiness>,
+}
+
+/// When a service manager that waits for it is told that the container is ready (lifecycle.md section 1).
+pub enum Readiness {
+    AtRunning(Manager),
+    /// A container without hooks says so itself.
+    FromInside(Notify),
 }
 
 impl Supervisor {
@@ -148,7 +159,8 @@ impl Supervisor {
     pub fn new(parts: Parts) -> Result<Supervisor> {
         let signals = boot::take_signals().context("take signals as events")?;
         crate::linux::process::set_child_subreaper().context("become a subreaper")?;
-        let Parts { id, root, dir, state, plan, records, init, listener, namespaces, relay, foreground } = parts;
+        let Parts { id, root, dir, state, plan, records, init, listener, namespaces, relay, foreground, readiness } =
+            parts;
         Ok(Supervisor {
             id,
             root,
@@ -166,6 +178,7 @@ impl Supervisor {
             attempts: Vec::new(),
             namespaces,
             relay,
+            readiness,
             faults: fault::Armed::default(),
             told_outside_cgroup: false,
             foreground,
@@ -207,6 +220,11 @@ impl Supervisor {
             if let Some(relay) = &mut self.relay {
                 relay.serve();
             }
+            if let Some(Readiness::FromInside(notify)) = &self.readiness
+                && notify.serve()
+            {
+                self.readiness = None;
+            }
             self.tick();
         }
         Ok(())
@@ -234,6 +252,9 @@ impl Supervisor {
             fds.extend(attempt.descriptors().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
         fds.extend(self.relay.iter().flat_map(Relay::descriptors));
+        if let Some(Readiness::FromInside(notify)) = &self.readiness {
+            fds.push(PollFd::new(notify.as_fd(), PollFlags::POLLIN));
+        }
         let soon = self.millis_left().map_or(QUIET, |left| left.min(QUIET));
         let mut came = poll(&mut fds, soon);
         if came == Ok(0) && soon == QUIET {

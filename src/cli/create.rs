@@ -9,6 +9,7 @@ use super::log::Log;
 use crate::container::bundle::Bundle;
 use crate::container::create::{CreateOptions, Created, create};
 use crate::container::exec::hold_namespaces;
+use crate::container::notify::Manager;
 use crate::container::state::Init;
 use crate::lifecycle::fault::Faults;
 use crate::lifecycle::model::{DEFAULT_GRACE_SECONDS, Plan};
@@ -104,12 +105,12 @@ impl<'a> Flags<'a> {
 
 /// Makes the container, and its records if it has hooks. Dropping the result undoes all of it.
 pub fn make(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<Created> {
-    make_with(global, args, prepared, &options(global, args, prepared))
+    make_with(global, args, prepared, &options(global, args, prepared)?)
 }
 
 /// What the command line asks for.
-pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) -> CreateOptions {
-    CreateOptions {
+pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<CreateOptions> {
+    Ok(CreateOptions {
         console_socket: args.console_socket.clone(),
         pid_file: args.pid_file.clone(),
         preserve_fds: args.preserve_fds,
@@ -119,7 +120,8 @@ pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) ->
         // A preStart hook may install the program (P-01).
         lookup_program: prepared.settings.plan.pre_start.is_empty(),
         dies_with_parent: false,
-    }
+        notify: Manager::of_caller()?.is_some(),
+    })
 }
 
 /// `make`, with options that are not all the command line's.

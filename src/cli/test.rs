@@ -101,9 +101,10 @@ fn stories(verdicts: &[Verdict]) -> Vec<Story> {
     let story = |verdict: &Verdict| {
         let act = verdict.act.as_ref()?;
         let mut life = Life::of(&act.records, None)?;
-        life.describe(&verdict.player.part.plan);
+        let plan = &verdict.player.part.plan;
+        life.describe(plan);
         let (records, status) = (act.records.clone(), Some(act.status.clone()));
-        Some(Story { life, records, status, output: act.logs.clone() })
+        Some(Story { life, records, status, plan: Some(plan.clone()), output: act.logs.clone() })
     };
     verdicts.iter().filter_map(story).collect()
 }

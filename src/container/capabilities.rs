@@ -101,6 +101,12 @@ impl Wanted {
         Ok(())
     }
 
+    /// Makes all that is permitted effective again, which a change of user took away.
+    pub fn raise_all() -> Result<()> {
+        let now = capability::get().context("capget")?;
+        capability::set(Sets { effective: now.permitted, ..now }).context("make the permitted capabilities effective")
+    }
+
     /// Sets the other four, after the change of user. Returns what cannot be raised, for a warning.
     pub fn apply(&self) -> Result<Option<String>> {
         let missing = self.sets.permitted & !capability::get().context("capget")?.permitted;

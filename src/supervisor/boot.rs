@@ -197,6 +197,7 @@ fn take_over(arguments: &[OsString]) -> Result<Supervisor> {
         namespaces,
         relay: None,
         foreground: false,
+        readiness: None,
     };
     let mut supervisor = Supervisor::new(parts)?;
     supervisor.faults = Armed::of(faults);

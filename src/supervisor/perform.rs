@@ -4,10 +4,11 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::control::{self, Answer};
-use super::{Supervisor, attempt, boot, descendants};
+use super::{Readiness, Supervisor, attempt, boot, descendants};
 use crate::container::start::{self, Waiting, Word};
 use crate::container::state::ProcessId;
 use crate::lifecycle::fault::HandlerFault;
+use crate::lifecycle::life::Phase;
 use crate::lifecycle::model::{Handler, Hook};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
@@ -40,6 +41,11 @@ impl Supervisor {
     /// What follows from every step: the status file, who waits for the end, and what is held for postStop.
     pub(super) fn settle(&mut self) {
         self.write_status();
+        if let (Phase::Running, Some(Readiness::AtRunning(manager))) = (&self.life.phase, &self.readiness) {
+            // Who has gone does not want to know any more.
+            let _ = manager.ready();
+            self.readiness = None;
+        }
         if !self.life.may_need_namespaces(&self.plan) {
             self.namespaces.clear();
         }

@@ -121,6 +121,7 @@ pub fn succeed(place: Place) -> Result<Supervisor> {
         namespaces,
         relay: None,
         foreground: false,
+        readiness: None,
     })?;
     supervisor.faults = Armed::of(faults);
     supervisor.told_outside_cgroup = told.iter().any(|record| record.notice.reason == "HookOutsideCgroup");
