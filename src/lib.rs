@@ -8,6 +8,7 @@ pub mod check;
 pub mod cli;
 pub mod container;
 pub mod handler;
+pub mod image;
 pub mod lifecycle;
 pub mod linux;
 pub mod supervisor;

@@ -41,11 +41,10 @@ pub fn read(dir: &Path) -> Result<Option<Story>> {
     let status = Status::load(dir).ok();
     let over = status.as_ref().is_some_and(|status| status.phase == "Stopped");
     let Some(mut life) = Life::of(&records, (!over).then(clock::now)) else { return Ok(None) };
-    if let Ok(settings) = Settings::load(dir) {
-        life.describe(&settings.plan);
-    }
+    let plan = Settings::load(dir).ok().map(|settings| settings.plan);
+    plan.iter().for_each(|plan| life.describe(plan));
     let logs = select(&dir.join("hooks"), None, None)?;
-    Ok(Some(Story { life, records, status, output: logs.iter().filter_map(tail).collect() }))
+    Ok(Some(Story { life, records, plan, status, output: logs.iter().filter_map(tail).collect() }))
 }
 
 /// How much of an attempt's output stands in a page.
@@ -104,6 +103,30 @@ pub fn is_utf8(lookup: impl Fn(&str) -> Option<String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::source::{Sources, resolve};
+
+    /// The journal is of a real run; the picture is drawn anew by `BLESS=1 cargo test the_picture_of_the_readme`.
+    #[test]
+    fn the_picture_of_the_readme_is_what_is_drawn_of_its_example() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let records = journal::read(&repository.join("testdata/timeline/hooks-pod.jsonl")).unwrap();
+        let mut life = Life::of(&records, None).unwrap();
+        let resolved = resolve(&Sources {
+            pod: Some(&repository.join("testdata/hooks-pod.yaml")),
+            container: None,
+            lifecycle: None,
+            annotations: &Default::default(),
+            bundle: repository,
+            id: "hooks-pod",
+            flags_are_global: false,
+        });
+        life.describe(&resolved.unwrap().plan);
+        let (drawn, path) = (timeline::svg(&[life]), repository.join("docs/timeline.svg"));
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, &drawn).unwrap();
+        }
+        assert!(std::fs::read_to_string(&path).unwrap() == drawn, "docs/timeline.svg is out of date: set BLESS=1 once");
+    }
 
     #[test]
     fn the_first_locale_variable_that_is_set_decides() {

@@ -108,7 +108,13 @@ pub fn text(resolved: &Resolved) -> String {
 /// A handler in one short line: `exec /bin/sh -c "sleep 10"`, `httpGet http://:8080/drain`.
 pub fn summary(handler: &Handler) -> String {
     const WIDTH: usize = 60;
-    let text = match handler {
+    let text = in_full(handler);
+    if text.chars().count() <= WIDTH { text } else { text.chars().take(WIDTH - 3).chain("...".chars()).collect() }
+}
+
+/// The same, however long it is.
+pub fn in_full(handler: &Handler) -> String {
+    match handler {
         Handler::Exec { command } => {
             let plain = |word: &String| {
                 !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && !"\"'\\$`;&|<>()*?".contains(c))
@@ -125,8 +131,7 @@ pub fn summary(handler: &Handler) -> String {
         }
         Handler::TcpSocket { host, port } => format!("tcpSocket {}", address(host.as_deref(), *port)),
         Handler::Sleep { seconds } => format!("sleep {seconds}s"),
-    };
-    if text.chars().count() <= WIDTH { text } else { text.chars().take(WIDTH - 3).chain("...".chars()).collect() }
+    }
 }
 
 fn address(host: Option<&str>, port: u16) -> String {

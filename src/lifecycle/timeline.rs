@@ -13,6 +13,7 @@ mod tests;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::describe;
@@ -171,7 +172,7 @@ impl Life {
     pub fn describe(&mut self, plan: &Plan) {
         for lane in &mut self.lanes {
             let of = lane.hook.and_then(|(hook, entry)| plan.entries(hook).get(entry));
-            lane.summary = of.map_or_else(String::new, |entry| describe::summary(&entry.handler));
+            lane.summary = of.map_or_else(String::new, |entry| describe::in_full(&entry.handler));
         }
     }
 
@@ -198,6 +199,9 @@ impl Life {
         let succeeded = self.lanes.iter().filter(|lane| lane.hook.is_some() && lane.tone == Tone::Good).count();
         if worst.is_none() && succeeded > 0 && !self.alive {
             parts.push("every hook succeeded".to_owned());
+        }
+        if parts.is_empty() {
+            parts.push(if self.alive { "created, not started yet" } else { "created and never started" }.to_owned());
         }
         let tone = worst.unwrap_or(if self.alive { Tone::Plain } else { Tone::Good });
         (tone, parts.join(" · "))
@@ -258,7 +262,7 @@ impl Life {
                 (None, false) => Ending::Unknown,
             };
             let span = Span { start, end, ending, detail: words.clone() };
-            let took = seconds(end.unwrap_or(self.end) - start);
+            let took = took(ending, start, end.unwrap_or(self.end));
             let lane = Lane::new("entrypoint", start, Shape::Spans { spans: vec![span] });
             self.lanes.push(Lane { took, words, ending, tone, ..lane });
         } else if let Some(why) = find(records, "Failed").or(exited) {
@@ -403,8 +407,13 @@ fn hook_lane(label: String, records: &[&Record], now: Instant, stop: &Stop, aliv
         words += &format!(" ({} attempts)", spans.len());
     }
     let start = spans[0].start;
-    let took = seconds(span.end.unwrap_or(now) - start);
+    let took = took(ending, start, span.end.unwrap_or(now));
     Some(Lane { handler, took, words, ending, tone, ..Lane::new(label, start, Shape::Spans { spans }) })
+}
+
+/// Of what nobody saw the end nobody knows how long it took.
+fn took(ending: Ending, start: Instant, end: Instant) -> String {
+    if ending == Ending::Unknown { String::new() } else { seconds(end - start) }
 }
 
 /// The attempts of a hook.
@@ -482,6 +491,11 @@ fn offset(span: Duration) -> String {
     }
 }
 
+/// The same with its unit, as in a sentence: `9.00s`, `0:31:02`.
+fn moment(span: Duration) -> String {
+    if span < Duration::from_secs(600) { seconds(span) } else { offset(span) }
+}
+
 fn clock(span: Duration) -> String {
     let total = span.as_secs() + u64::from(span.subsec_millis() >= 500);
     match total {
@@ -511,13 +525,14 @@ pub fn html(stories: &[Story]) -> String {
 pub struct Story {
     pub life: Life,
     pub records: Vec<Record>,
+    pub plan: Option<Plan>,
     /// Where it is known: also of hooks that had no occasion.
     pub status: Option<Status>,
     pub output: Vec<Output>,
 }
 
 /// The end of what one attempt of a hook printed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// `preStop attempt 1`
     pub name: String,

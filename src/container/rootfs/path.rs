@@ -13,11 +13,11 @@ use rustix::io::Errno;
 /// As many as the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-pub(super) const O_PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+pub(crate) const O_PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// What to make of a path that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     IsAnError,
     BecomesDirectory,
     /// An empty file, below directories.
@@ -26,7 +26,7 @@ pub(super) enum Missing {
 
 /// What a symbolic link on the way means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Links {
+pub(crate) enum Links {
     /// It is followed as a process inside the container would follow it.
     StayInside,
     /// It is an error: what is mounted here must be where its name says (threats.md S2).
@@ -35,7 +35,7 @@ pub(super) enum Links {
 
 /// A place in the root file system, held open.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub fd: OwnedFd,
     /// It was made for us.
     pub new: bool,
@@ -61,7 +61,7 @@ impl Root {
         }
     }
 
-    pub(super) fn reach(&self, path: &Path, missing: Missing, links: Links) -> io::Result<Found> {
+    pub(crate) fn reach(&self, path: &Path, missing: Missing, links: Links) -> io::Result<Found> {
         let resolve = match links {
             Links::StayInside => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
             Links::AreRefused => ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
@@ -182,7 +182,7 @@ fn prepend(pending: &mut VecDeque<OsString>, path: &Path) {
 }
 
 /// Our own link to a descriptor, for the calls that know no descriptors.
-pub(super) fn link_to(fd: impl AsFd) -> String {
+pub(crate) fn link_to(fd: impl AsFd) -> String {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 

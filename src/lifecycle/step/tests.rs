@@ -2,7 +2,7 @@
 
 mod ending;
 mod force;
-mod properties;
+pub(in crate::lifecycle) mod properties;
 mod starting;
 mod stopping;
 

@@ -1,9 +1,12 @@
 //! The picture as a page that stands alone: no script, nothing fetched.
 
 use std::fmt::Write;
+use std::time::Duration;
 
+use super::super::describe;
 use super::super::journal::Record;
-use super::super::status::HookStatus;
+use super::super::notice::Kind;
+use super::super::status::{HookState, HookStatus};
 use super::svg::letters::{escape, legible};
 use super::{Life, Output, Shape, Story, offset, seconds};
 
@@ -14,11 +17,12 @@ font-size:15px;line-height:1.45;max-width:1000px;margin:0 auto;padding:24px 20px
 h1{font-size:22px;margin:0 0 16px}
 h2{font-size:17px;margin:32px 0 8px;overflow-wrap:anywhere}
 h3{font-size:14px;margin:20px 0 6px}
-svg{max-width:100%;height:auto}
+svg{display:block;width:100%;height:auto;min-width:700px}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:13px}
 th,td{text-align:left;vertical-align:top;padding:5px 14px 5px 0;border-bottom:1px solid #d1d9e0;overflow-wrap:anywhere}
 th{font-weight:600;color:#59636e;white-space:nowrap}
+td.h{white-space:nowrap;font-weight:600}
 td.n,th.n{white-space:nowrap;font-variant-numeric:tabular-nums}
 pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:12px;\
 background:#f6f8fa;padding:10px 12px;border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0 14px}
@@ -39,18 +43,20 @@ pub fn page(stories: &[Story]) -> String {
     let title = format!("Life of {}", names.join(", "));
     let mut body = String::new();
     for story in stories {
-        section(&mut body, story);
+        section(&mut body, story, stories.len() > 1);
     }
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{title}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<div class=\"wide\">{}</div>\n{body}</body>\n</html>\n",
         super::svg(&lives)
     )
 }
 
-fn section(page: &mut String, story: &Story) {
-    let _ = writeln!(page, "<h2>{}</h2>", escape(&legible(&story.life.container)));
+fn section(page: &mut String, story: &Story, name: bool) {
+    if name {
+        let _ = writeln!(page, "<h2>{}</h2>", escape(&legible(&story.life.container)));
+    }
     hooks(page, story);
     for output in &story.output {
         printed(page, output);
@@ -65,38 +71,41 @@ fn hooks(page: &mut String, story: &Story) {
         let of = story.life.lanes.iter().find(|lane| lane.hook == Some((hook, entry)));
         let list = hook.is_list() && status.entry(hook, 1).is_some();
         let name = if list { format!("{hook}[{entry}]") } else { hook.name().to_owned() };
-        let handler = of.map(|lane| lane.summary.as_str()).filter(|text| !text.is_empty()).unwrap_or(&state.handler);
+        let planned = story.plan.as_ref().and_then(|plan| plan.entries(hook).get(entry));
+        let handler = planned.map_or_else(|| state.handler.clone(), |entry| describe::in_full(&entry.handler));
         let started = of.filter(|lane| matches!(lane.shape, Shape::Spans { .. }));
         let started = started.map(|lane| offset(lane.start - story.life.origin)).unwrap_or_default();
-        let took = of.map(|lane| lane.took.clone()).unwrap_or_default();
-        row(&mut rows, &[&name, handler], &state_cell(state), &[&started, &took, &state.attempts.to_string()], state);
+        let took = of.map(|lane| lane.took.as_str()).unwrap_or_default();
+        let code = state.exit_code.map(|code| code.to_string()).unwrap_or_default();
+        let reason = state.reason.as_deref().unwrap_or_default();
+        rows += &format!("<tr>{}{}", cell("h", &name), cell("", &handler));
+        rows += &cell(&format!("n {}", tone(state)), state.state.name());
+        rows += &[&started, took, &state.attempts.to_string(), &code].map(|number| cell("n", number)).concat();
+        rows += &format!("{}</tr>\n", cell("", reason));
     }
     if !rows.is_empty() {
         let heads = ["Hook", "Handler", "State", "Started", "Took", "Attempts", "Exit code", "Reason"];
-        let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
-        let _ = writeln!(page, "<h3>Hooks</h3>\n<div class=\"wide\"><table>\n<tr>{heads}</tr>\n{rows}</table></div>");
+        table(page, "Hooks", &heads, &rows);
     }
 }
 
-fn row(rows: &mut String, names: &[&str], state: &str, numbers: &[&str], status: &HookStatus) {
-    let cell = |text: &&str| format!("<td>{}</td>", escape(&legible(text)));
-    let number = |text: &&str| format!("<td class=\"n\">{}</td>", escape(text));
-    let names: String = names.iter().map(cell).collect();
-    let numbers: String = numbers.iter().map(number).collect();
-    let code = status.exit_code.map(|code| code.to_string()).unwrap_or_default();
-    let reason = cell(&status.reason.as_deref().unwrap_or_default());
-    let _ = writeln!(rows, "<tr>{names}{state}{numbers}<td class=\"n\">{code}</td>{reason}</tr>");
+fn table(page: &mut String, title: &str, heads: &[&str], rows: &str) {
+    let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
+    let _ = writeln!(page, "<h3>{title}</h3>\n<div class=\"wide\"><table>\n<tr>{heads}</tr>\n{rows}</table></div>");
 }
 
-fn state_cell(status: &HookStatus) -> String {
-    use super::super::status::HookState as S;
-    let class = match status.state {
-        S::Succeeded => "good",
-        S::Failed | S::TimedOut => "bad",
-        S::Interrupted | S::Skipped => "warning",
-        S::Pending | S::Running => "muted",
-    };
-    format!("<td class=\"n {class}\">{}</td>", status.state.name())
+fn cell(class: &str, text: &str) -> String {
+    let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
+    format!("<td{class}>{}</td>", escape(&legible(text)))
+}
+
+fn tone(status: &HookStatus) -> &'static str {
+    match status.state {
+        HookState::Succeeded => "good",
+        HookState::Failed | HookState::TimedOut => "bad",
+        HookState::Interrupted | HookState::Skipped => "warning",
+        HookState::Pending | HookState::Running => "muted",
+    }
 }
 
 fn printed(page: &mut String, output: &Output) {
@@ -108,22 +117,17 @@ fn printed(page: &mut String, output: &Output) {
 
 fn events(page: &mut String, story: &Story) {
     let rows: String = story.records.iter().map(|record| event(&story.life, record)).collect();
-    let _ = writeln!(
-        page,
-        "<h3>Events</h3>\n<div class=\"wide\"><table>\n<tr><th>After</th><th>Time</th><th>Reason</th><th>Message</th>\
-         <th>Took</th></tr>\n{rows}</table></div>"
-    );
+    table(page, "Events", &["After", "Time", "Reason", "Message", "Took"], &rows);
 }
 
 fn event(life: &Life, record: &Record) -> String {
     let notice = &record.notice;
+    // Another boot has another clock.
     let after = if record.boot_id == life.boot_id { offset(record.monotonic_ns - life.origin) } else { String::new() };
-    let took = notice.duration_ms.map(|ms| seconds(std::time::Duration::from_millis(ms))).unwrap_or_default();
-    let class = if notice.kind == super::super::notice::Kind::Warning { " class=\"bad\"" } else { "" };
-    format!(
-        "<tr><td class=\"n\">{after}</td><td class=\"n muted\">{}</td><td{class}>{}</td><td>{}</td><td class=\"n\">{took}</td></tr>\n",
-        escape(&legible(&record.time)),
-        escape(&legible(&notice.reason)),
-        escape(&legible(&notice.message)),
-    )
+    let took = notice.duration_ms.map(|ms| seconds(Duration::from_millis(ms))).unwrap_or_default();
+    let reason = if notice.kind == Kind::Warning { "bad" } else { "" };
+    // To the millisecond: the journal has it to the nanosecond.
+    let time = record.time.get(..23).map_or(record.time.clone(), |time| format!("{time}Z"));
+    let cells = [cell("n", &after), cell("n muted", &time), cell(reason, &notice.reason), cell("", &notice.message)];
+    format!("<tr>{}{}</tr>\n", cells.concat(), cell("n", &took))
 }

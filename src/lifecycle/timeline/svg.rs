@@ -13,9 +13,10 @@ use std::borrow::Cow;
 
 use super::super::time::Instant;
 use super::axis::Axis;
-use super::{Life, Shape, Span, offset};
+use super::{Life, Shape, Span, moment};
 use canvas::{Anchor, Canvas};
 use letters::{LABEL, SMALL, escape, fit, legible, width};
+use ticks::Tick;
 
 /// The picture's width; its height follows from what is in it.
 const WIDTH: f64 = 960.0;
@@ -26,6 +27,7 @@ const LABELS: std::ops::RangeInclusive<f64> = 110.0..=250.0;
 /// Where the lanes are drawn, and on which axis.
 pub(super) struct Plot {
     axis: Axis,
+    ticks: Vec<Tick>,
     left: f64,
     right: f64,
     /// How wide a lane's name may be.
@@ -40,7 +42,16 @@ impl Plot {
         let labels = needed.fold(*LABELS.start(), f64::max).min(*LABELS.end());
         let left = MARGIN + labels + 16.0;
         let right = WIDTH - MARGIN;
-        Plot { axis: Axis::new(lives, right - left, 70.0), left, right, labels }
+        let axis = Axis::new(lives, right - left, 70.0);
+        let last = |life: &Life| life.deadline().map_or(life.end, |deadline| deadline.max(life.end));
+        let end = lives.iter().map(last).max().unwrap_or(Instant(0));
+        let ticks = ticks::ticks(&axis, origin(lives), end, 64.0);
+        Plot { axis, ticks, left, right, labels }
+    }
+
+    /// The middles of the places where time was cut short.
+    fn cuts(&self) -> impl Iterator<Item = f64> {
+        self.axis.cuts.iter().map(|(from, to)| self.left + f64::midpoint(*from, *to))
     }
 
     fn x(&self, moment: Instant) -> f64 {
@@ -60,10 +71,13 @@ pub fn draw(lives: &[Life]) -> String {
         }
         block::draw(&mut canvas, life, &plot);
     }
-    let origin = lives.iter().map(|life| life.origin).min().unwrap_or(Instant(0));
-    axis(&mut canvas, &plot, &lives, origin);
-    canvas.skip(MARGIN - 6.0);
+    axis(&mut canvas, &plot, &lives, origin(&lives));
+    canvas.skip(MARGIN - 8.0);
     page(&lives, canvas)
+}
+
+fn origin(lives: &[Life]) -> Instant {
+    lives.iter().map(|life| life.origin).min().unwrap_or(Instant(0))
 }
 
 /// Lives of one boot have one clock; of several boots each begins at the left.
@@ -92,32 +106,27 @@ fn to_zero(life: &Life) -> Life {
     life_moved
 }
 
-/// The axis with its numbers, and a line for each of them through all that is above.
+/// The axis with its numbers.
 fn axis(canvas: &mut Canvas, plot: &Plot, lives: &[Life], origin: Instant) {
     canvas.skip(6.0);
     let y = canvas.y;
     canvas.rule(plot.left, plot.right, y);
-    let last = |life: &Life| life.deadline().map_or(life.end, |deadline| deadline.max(life.end));
-    let end = lives.iter().map(last).max().unwrap_or(origin);
     let caption = fit("since create", SMALL, plot.labels);
-    canvas.text(MARGIN, y + 16.0, Anchor::Start, SMALL, "muted", &caption);
+    canvas.text(MARGIN, y + 17.0, Anchor::Start, SMALL, "muted", &caption);
+    let now = lives.iter().filter(|life| life.alive).map(|life| life.end).max();
+    let now = now.map(|now| (plot.x(now), format!("now: {}", moment(now - origin))));
+    let numbers = plot.ticks.iter().map(|tick| (plot.left + tick.place, tick.words.clone()));
     let mut taken: Vec<(f64, f64)> = Vec::new();
-    if let Some(now) = lives.iter().filter(|life| life.alive).map(|life| life.end).max() {
-        let words = format!("now {}", offset(now - origin));
-        let x = plot.x(now);
-        canvas.guide("open", x, MARGIN, y);
-        taken.push(canvas.centred(x, y + 16.0, plot.left - 12.0, plot.right, SMALL, "muted", &words));
-    }
-    for tick in ticks::ticks(&plot.axis, origin, end, 64.0) {
-        let x = (plot.left + tick.place).min(plot.right);
-        let half = width(&tick.words, SMALL) / 2.0 + 6.0;
-        canvas.grid(x, y);
-        if taken.iter().all(|(from, to)| x + half < *from || *to < x - half) {
-            taken.push(canvas.centred(x, y + 16.0, plot.left - 12.0, plot.right, SMALL, "muted", &tick.words));
+    for (x, words) in now.into_iter().chain(numbers) {
+        let half = width(&words, SMALL) / 2.0;
+        let middle = x.min(plot.right - half);
+        if taken.iter().all(|(from, to)| middle + half + 8.0 < *from || *to + 8.0 < middle - half) {
+            canvas.text(middle, y + 17.0, Anchor::Middle, SMALL, "muted", &words);
+            taken.push((middle - half, middle + half));
         }
     }
-    for (from, to) in &plot.axis.cuts {
-        canvas.cut(plot.left + f64::midpoint(*from, *to), y - 5.0, y + 5.0);
+    for x in plot.cuts() {
+        canvas.cut(x, y - 5.0, y + 5.0);
     }
     canvas.skip(22.0);
 }

@@ -1,5 +1,7 @@
 //! Lives with fixed records, and the pictures that they make.
 
+mod pictures;
+
 use super::*;
 use crate::lifecycle::notice::Kind;
 
@@ -67,6 +69,15 @@ impl Script {
     fn exit(self, at: f64, code: i32) -> Script {
         let signal = (code == 137).then(|| "SIGKILL".to_owned());
         self.at(at, Notice { code: Some(code), signal, ..Notice::normal("Exited", "") })
+    }
+
+    fn life(&self) -> Life {
+        Life::of(&self.0, None).unwrap()
+    }
+
+    fn named(mut self, container: &str) -> Script {
+        self.0.iter_mut().for_each(|record| record.container = container.to_owned());
+        self
     }
 
     fn picture(&self) -> String {
@@ -348,17 +359,4 @@ fn spans_of_time_are_said_as_people_say_them() {
     assert_eq!([said(400), said(16_000), said(310_000), said(9_994_000)], ["0.4ms", "16ms", "0.31s", "9.99s"]);
     assert_eq!([said(12_900_000), said(59_960_000), said(3_600_000_000)], ["12.9s", "1m00s", "1h00m"]);
     assert_eq!(said(90_000_000_000), "1d01h");
-}
-
-/// Where somebody can look at them: `target/timelines/`.
-#[test]
-fn the_gallery_is_written_as_svg_and_html() {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/timelines");
-    std::fs::create_dir_all(&dir).unwrap();
-    for (name, script) in gallery() {
-        let life = Life::of(&script.0, None).unwrap();
-        std::fs::write(dir.join(format!("{name}.svg")), svg(std::slice::from_ref(&life))).unwrap();
-        let story = Story { life, records: script.0, status: None, output: Vec::new() };
-        std::fs::write(dir.join(format!("{name}.html")), html(&[story])).unwrap();
-    }
 }

@@ -1,7 +1,8 @@
 //! One life in the picture: its name and verdict, then its lanes from the top down.
 
+use super::super::super::model::Hook;
 use super::super::super::time::Instant;
-use super::super::{Ending, Glyph, Lane, Life, Shape, Span, Tone, offset, seconds};
+use super::super::{Ending, Glyph, Lane, Life, Shape, Span, Tone, moment, offset, seconds};
 use super::canvas::{Anchor, Canvas};
 use super::letters::{LABEL, NAME, SMALL, WORDS, fit, legible, width};
 use super::{MARGIN, Plot, WIDTH};
@@ -9,7 +10,7 @@ use super::{MARGIN, Plot, WIDTH};
 const BAR: f64 = 20.0;
 /// A lane with two lines of text beside it.
 const LANE: f64 = 36.0;
-const MARKS: f64 = 20.0;
+const MARKS: f64 = 22.0;
 /// An icon and the space behind it.
 const ICON: f64 = 17.0;
 /// Attempts that are nearer to each other than this are drawn as one.
@@ -38,10 +39,15 @@ pub fn draw(canvas: &mut Canvas, life: &Life, plot: &Plot) {
         }
     }
     canvas.skip(6.0);
-    if let Some(Lane { shape: Shape::Grace { end }, start, .. }) = grace {
-        band(canvas, life, *start, *end, top, plot);
-    }
     let bottom = canvas.y;
+    if let Some(lane) = grace
+        && let Shape::Grace { end } = lane.shape
+    {
+        band(canvas, life, lane, end, top, plot);
+    }
+    for tick in &plot.ticks {
+        canvas.guide("grid", plot.left + tick.place, top, bottom);
+    }
     for x in guides {
         canvas.guide("guide", x, marks_at + MARKS / 2.0, bottom);
     }
@@ -59,8 +65,7 @@ fn header(canvas: &mut Canvas, life: &Life) {
     let ending = match (tone, life.alive) {
         (Tone::Plain, true) => Ending::Open,
         (Tone::Good, _) => Ending::Succeeded,
-        (Tone::Bad, _) => Ending::Failed,
-        _ => Ending::Unknown,
+        _ => Ending::Failed,
     };
     canvas.icon(tone, ending, MARGIN + 6.0, y + 32.0);
     let room = right - MARGIN - ICON;
@@ -78,30 +83,39 @@ fn began(life: &Life) -> String {
 /// The grace period's line, with when it ends.
 fn grace_row(canvas: &mut Canvas, life: &Life, lane: &Lane, plot: &Plot) {
     let Shape::Grace { end } = lane.shape else { return };
-    let y = canvas.y;
+    let middle = canvas.y + MARKS / 2.0;
     let (from, to) = (plot.x(lane.start), plot.x(end));
     canvas.open(&tooltip(life, lane));
-    label(canvas, lane, y + 14.0, plot);
-    canvas.bracket(from, to, y + 9.0);
-    let words = format!("until {}", lane.words);
-    let place = words_place(&words, 0.0, &[(from, to)], false, plot);
-    put_words(canvas, lane, &words, &place, y + 9.0, false);
+    label(canvas, lane, middle + 4.5, plot);
+    let words = grace_words(life, lane, end);
+    let place = words_place(&words, 0.0, &[(from, to)], true, plot);
+    canvas.bracket(if place.inside { place.x + place.room + 8.0 } else { from }, to, middle);
+    put_words(canvas, lane, &words, &place, middle, false);
     canvas.close();
     canvas.skip(if place.below { MARKS * 2.0 } else { MARKS });
 }
 
+fn grace_words(life: &Life, lane: &Lane, end: Instant) -> String {
+    let over = lane.words.split_once(", ").map(|(_, over)| format!(", {over}")).unwrap_or_default();
+    let left = if life.alive && life.end < end { format!(", {} left", seconds(end - life.end)) } else { String::new() };
+    format!("ends at {}{over}{left}", moment(end - life.origin))
+}
+
 /// The grace period behind the lanes, and what lasted longer.
-fn band(canvas: &mut Canvas, life: &Life, start: Instant, end: Instant, top: f64, plot: &Plot) {
-    let (from, to) = (plot.x(start), plot.x(end));
-    let height = canvas.y - top - 9.0;
-    canvas.band("band", from, top + 9.0, to - from, height);
-    if life.end > end
-        && life.lanes.iter().any(|lane| lane.tone == Tone::Bad && matches!(lane.shape, Shape::Grace { .. }))
-    {
-        canvas.band("late", to, top + 9.0, plot.x(overrun_end(life)) - to, height);
+fn band(canvas: &mut Canvas, life: &Life, lane: &Lane, end: Instant, top: f64, plot: &Plot) {
+    let (from, to, height) = (plot.x(lane.start), plot.x(end), canvas.y - top);
+    canvas.band("band", from, top, to - from, height);
+    if lane.tone == Tone::Bad {
+        canvas.band("late", to, top, plot.x(overrun_end(life)) - to, height);
     }
-    canvas.guide("edge", from, top + 4.0, top + 9.0 + height);
-    canvas.guide("edge", to, top + 4.0, top + 9.0 + height);
+    canvas.guide("edge", from, top, top + height);
+    canvas.guide("edge", to, top, top + height);
+}
+
+/// The end of the grace period, if it was not kept.
+fn overrun_from(life: &Life) -> Option<Instant> {
+    life.deadline()
+        .filter(|_| life.lanes.iter().any(|lane| lane.tone == Tone::Bad && matches!(lane.shape, Shape::Grace { .. })))
 }
 
 /// The end of the ENTRYPOINT, up to which an overrun counts.
@@ -152,7 +166,7 @@ fn marks(canvas: &mut Canvas, life: &Life, plot: &Plot) -> Vec<f64> {
         }
         canvas.close();
     }
-    canvas.skip(rows.len() as f64 * MARKS);
+    canvas.skip(if rows.is_empty() { 2.0 } else { rows.len() as f64 * MARKS + 4.0 });
     guides
 }
 
@@ -203,21 +217,11 @@ fn span_lane(canvas: &mut Canvas, life: &Life, lane: &Lane, spans: &[Span], plot
     }
     for (number, bar) in bars.iter().enumerate() {
         let last = number + 1 == bars.len();
-        let ending = if last && lane.ending != Ending::TimedOut { lane.ending } else { bar.ending };
-        let tone = if last { lane.tone } else { bar.tone };
-        canvas.bar(tone, ending, bar.from, top, bar.to - bar.from, BAR);
-        if let Some(deadline) = life.deadline().map(|deadline| plot.x(deadline))
-            && lane.hook.is_none_or(|(hook, _)| hook != super::super::Hook::PostStop)
-            && deadline < bar.to - 0.5
-        {
-            let from = deadline.max(bar.from);
-            canvas.hatch(from, top, bar.to - from, BAR);
-        }
-        for (from, to) in &plot.axis.cuts {
-            let x = plot.left + f64::midpoint(*from, *to);
-            if bar.from + 6.0 < x && x < bar.to - 6.0 {
-                canvas.cut(x, top - 3.0, top + BAR + 3.0);
-            }
+        draw_bar(canvas, life, lane, if last { bar.as_ended(lane) } else { *bar }, top, plot);
+        let number = (number + 1).to_string();
+        if bars.len() > 1 && bars.len() == spans.len() && bar.to - bar.from > width(&number, SMALL) + 14.0 {
+            let x = f64::midpoint(bar.from, bar.to);
+            canvas.text(x, middle + 4.0, Anchor::Middle, SMALL, "", &number);
         }
     }
     let taken: Vec<(f64, f64)> = bars.iter().map(|bar| (bar.from, bar.to)).collect();
@@ -228,11 +232,39 @@ fn span_lane(canvas: &mut Canvas, life: &Life, lane: &Lane, spans: &[Span], plot
     canvas.skip(height(lane) + if place.below { 20.0 } else { 0.0 });
 }
 
+fn draw_bar(canvas: &mut Canvas, life: &Life, lane: &Lane, bar: Bar, top: f64, plot: &Plot) {
+    canvas.bar(bar.tone, bar.ending, bar.from, top, bar.to - bar.from, BAR);
+    let after_the_stop = lane.hook.is_some_and(|(hook, _)| hook == Hook::PostStop);
+    if let (Some(deadline), false) = (overrun_from(life), after_the_stop) {
+        let from = plot.x(deadline).max(bar.from);
+        if from < bar.to - 0.5 {
+            canvas.hatch(from, top, bar.to - from, BAR);
+        }
+    }
+    for x in plot.cuts() {
+        if bar.from + 6.0 < x && x < bar.to - 6.0 {
+            canvas.cut(x, top - 3.0, top + BAR + 3.0);
+        }
+    }
+    if lane.hook.is_some() && bar.to - bar.from > 10.0 {
+        canvas.wall(bar.tone, bar.ending, bar.to, top, BAR);
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Bar {
     from: f64,
     to: f64,
     ending: Ending,
     tone: Tone,
+}
+
+impl Bar {
+    /// The last attempt looks as what came of the hook.
+    fn as_ended(self, lane: &Lane) -> Bar {
+        let jagged = self.ending == Ending::Interrupted && lane.ending == Ending::TimedOut;
+        Bar { ending: if jagged { self.ending } else { lane.ending }, tone: lane.tone, ..self }
+    }
 }
 
 /// Spans in pixels; those that cannot be told apart are one.
@@ -313,8 +345,7 @@ fn words_place(words: &str, before: f64, bars: &[(f64, f64)], may_be_inside: boo
 fn uncut(from: f64, to: f64, plot: &Plot) -> Vec<(f64, f64)> {
     let mut parts = Vec::new();
     let mut left = from;
-    for (begin, end) in &plot.axis.cuts {
-        let x = plot.left + f64::midpoint(*begin, *end);
+    for x in plot.cuts() {
         if left < x && x < to {
             parts.push((left, x - 4.0));
             left = x + 4.0;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::super::{Ending, Glyph, Tone};
-use super::letters::{Font, escape, legible, width};
+use super::letters::{Font, escape, legible};
 
 /// What is drawn, from the top down.
 pub struct Canvas {
@@ -12,7 +12,6 @@ pub struct Canvas {
     over: String,
     /// Where the next thing goes.
     pub y: f64,
-    top: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ fn px(value: f64) -> String {
 
 impl Canvas {
     pub fn new(top: f64) -> Canvas {
-        Canvas { under: String::new(), over: String::new(), y: top, top }
+        Canvas { under: String::new(), over: String::new(), y: top }
     }
 
     pub fn skip(&mut self, height: f64) {
@@ -61,24 +60,6 @@ impl Canvas {
         let (x, y, text) = (px(x), px(y), escape(text));
         let class = format!("{}{space}{class}", font.class);
         let _ = writeln!(self.over, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\"{anchor}>{text}</text>");
-    }
-
-    /// A text around `x` that stays between `left` and `right`; returns where it begins and ends.
-    #[expect(clippy::too_many_arguments, reason = "a text has a place, bounds and a look")]
-    pub fn centred(
-        &mut self,
-        x: f64,
-        y: f64,
-        left: f64,
-        right: f64,
-        font: Font,
-        class: &str,
-        text: &str,
-    ) -> (f64, f64) {
-        let half = width(text, font) / 2.0;
-        let x = x.min(right - half).max(left + half);
-        self.text(x, y, Anchor::Middle, font, class, text);
-        (x - half, x + half)
     }
 
     /// What lasted: its right end says how it ended.
@@ -115,6 +96,20 @@ impl Canvas {
         let _ = writeln!(self.over, "<path class=\"bar {class}\" d=\"{path}\"/>");
     }
 
+    /// The wall that a failed attempt ran into; one that ran out of time has two.
+    pub fn wall(&mut self, tone: Tone, ending: Ending, x: f64, y: f64, height: f64) {
+        let walls = match ending {
+            Ending::Failed => 1,
+            Ending::TimedOut => 2,
+            _ => 0,
+        };
+        for number in 0..walls {
+            let (x, y, bottom) = (px(x - 1.0 - f64::from(number) * 4.5), px(y), px(y + height));
+            let class = bar_class(tone, ending);
+            let _ = writeln!(self.over, "<path class=\"wall {class}\" d=\"M{x} {y}V{bottom}\"/>");
+        }
+    }
+
     /// The part of a bar that lies beyond the grace period.
     pub fn hatch(&mut self, x: f64, y: f64, width: f64, height: f64) {
         let (x, y, width, height) = (px(x), px(y), px(width), px(height));
@@ -133,15 +128,14 @@ impl Canvas {
     pub fn icon(&mut self, tone: Tone, ending: Ending, x: f64, y: f64) {
         let path = match ending {
             Ending::Succeeded => "m-4.5.5 3 3 6-7",
+            Ending::Failed if tone == Tone::Warning => "m0-5v6m0 3.5v.1",
             Ending::Failed => "m-4-4 8 8m0-8-8 8",
-            Ending::TimedOut => "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0m5-2.8V0l2 1.4",
+            Ending::TimedOut => "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0m5-2.8v2.8l2 1.4",
             Ending::Interrupted => "m1-5.5-4 6h6l-4 5",
             Ending::Skipped => "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0m1.5 3.5 7-7",
             Ending::Open => "m-5 0h10m-3.5-3.5 3.5 3.5-3.5 3.5",
             Ending::Unknown => "m-2.8-2.4a2.8 2.8 0 1 1 4.2 2.4q-1.4.8-1.4 2m0 2.6v.1",
         };
-        // The clock's hands need a place of their own.
-        let path = path.replace("m5-2.8V0l2 1.4", "m5-2.8v2.8l2 1.4");
         let class = bar_class(tone, ending);
         let _ = writeln!(
             self.over,
@@ -165,19 +159,13 @@ impl Canvas {
         let _ = writeln!(self.under, "<path class=\"{class}\" d=\"M{} {}V{}\"/>", px(x), px(from), px(to));
     }
 
-    pub fn grid(&mut self, x: f64, to: f64) {
-        // Behind the bands and guides that are drawn already.
-        let line = format!("<path class=\"grid\" d=\"M{} {}V{}\"/>\n", px(x), px(self.top), px(to + 4.0));
-        self.under += &line;
-    }
-
     pub fn band(&mut self, class: &str, x: f64, y: f64, width: f64, height: f64) {
         let (x, y, width, height) = (px(x), px(y), px(width), px(height));
         let _ =
             writeln!(self.under, "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"/>");
     }
 
-    /// A line with two ends.
+    /// A line with an end.
     pub fn bracket(&mut self, from: f64, to: f64, y: f64) {
         let (left, right, top, bottom) = (px(from), px(to), px(y - 5.0), px(y + 5.0));
         let y = px(y);

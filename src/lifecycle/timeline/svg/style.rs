@@ -38,6 +38,7 @@ text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','Not
 .small{font-size:11px}
 .halo{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}
 .bar{stroke-width:1.2}
+.wall{stroke-width:2.6}
 .icon{fill:none;stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round}
 .grid,.rule{stroke-width:1}
 .guide{stroke-width:1;stroke-dasharray:2 3}
