@@ -400,8 +400,8 @@ pub struct Test {
     /// entrypoint=oom@DURATION, supervisor=kill@DURATION
     #[arg(long, value_name = "SPEC")]
     pub fault: Vec<Fault>,
-    /// What is to happen: exit=CODE, reason=REASON, HOOK=succeeded|failed|timed-out|interrupted|skipped,
-    /// grace=kept|exceeded, stopped-within=DURATION
+    /// What is to happen: exit=CODE, reason=REASON, grace=kept|exceeded, stopped-within=DURATION, HOOK=STATE (succeeded,
+    /// failed, timed-out, interrupted, skipped)
     #[arg(long, value_name = "SPEC")]
     pub expect: Vec<Expectation>,
     /// Write a JUnit report to this file

@@ -406,7 +406,7 @@ impl Actor {
 
     /// Removes the container; its journal and the hooks' output are in the history from now on.
     fn end(&self) -> Result<()> {
-        delete::remove(&self.global.root()?, &self.id, true).map(drop)
+        delete::remove(&self.global, &self.id, true).map(drop)
     }
 
     fn doing(&mut self, text: &str) {
