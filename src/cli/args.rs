@@ -361,6 +361,10 @@ pub struct Test {
     /// Take the root file system from this directory, for all containers or for one
     #[arg(long, value_name = "[NAME=]DIR", value_parser = For::parser())]
     pub rootfs: Vec<For>,
+    /// Take root file system, ENTRYPOINT, CMD, env, user and stop signal from this image: an OCI image layout (directory
+    /// or tar) or the tar of `docker save`; of several in it the one called TAG
+    #[arg(long, value_name = "[NAME=]PATH[:TAG]", value_parser = For::parser())]
+    pub image: Vec<For>,
     /// The grace period of the stop, in whole seconds
     #[arg(long, value_name = "SECONDS")]
     pub grace: Option<u64>,
