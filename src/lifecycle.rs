@@ -13,6 +13,7 @@ pub mod model;
 pub mod notice;
 pub mod outcome;
 pub mod pod;
+pub mod resume;
 pub mod rule;
 pub mod signal;
 pub mod source;

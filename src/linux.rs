@@ -14,6 +14,7 @@ pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod pidfd;
+pub mod probe;
 pub mod process;
 pub mod procfs;
 pub mod reap;

@@ -25,7 +25,7 @@ use crate::supervisor::boot::{Handover, HeldSignals, await_ready};
 use crate::supervisor::control::{self, Answer, Request};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::removal;
-use crate::supervisor::{Parts, Readiness, Supervisor};
+use crate::supervisor::{Parts, Readiness, Supervisor, Watched, records};
 
 pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
     let what = || format!("run {}", args.create.id);
@@ -85,6 +85,9 @@ fn start_error(supervisor: &Supervisor, text: String, code: Option<i32>, exit: O
 fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &mut Created) -> Result<Supervisor> {
     let plan = prepared.settings.plan.clone();
     let records = if plan.has_hooks() { Some(begin_records(prepared, created, false)?) } else { None };
+    if plan.has_hooks() {
+        records::tell_panics(&created.dir, &plan.container);
+    }
     let listener = match plan.has_hooks() {
         true => Some(control::listen_in(fd::open_path(&created.dir)?.as_fd())?),
         false => None,
@@ -94,7 +97,7 @@ fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &
         true => Manager::of_caller()?.map(Readiness::AtRunning),
         false => Notify::listen(&created.dir)?.map(Readiness::FromInside),
     };
-    Supervisor::new(Parts {
+    let mut supervisor = Supervisor::new(Parts {
         id: args.create.id.clone(),
         root: global.root()?,
         dir: created.dir.clone(),
@@ -102,14 +105,18 @@ fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &
         namespaces: kept_namespaces(&plan, created)?,
         plan,
         records,
-        pidfd: created.pidfd.try_clone()?,
-        proc_dir: created.proc_dir.try_clone()?,
-        parent: true,
+        init: Some(Watched {
+            pidfd: created.pidfd.try_clone()?,
+            proc_dir: created.proc_dir.try_clone()?,
+            parent: true,
+        }),
         listener,
         relay,
         foreground: true,
         readiness,
-    })
+    })?;
+    supervisor.remember();
+    Ok(supervisor)
 }
 
 /// As runc: init is left to whoever reaps orphans.
@@ -146,7 +153,7 @@ fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepare
         _ => anyhow::anyhow!("the supervisor ended before the container was running"),
     };
     // All of it goes: nobody has got an id to delete it by.
-    if let Err(error) = super::delete::remove(&container.root, &container.id, true) {
+    if let Err(error) = super::delete::remove(global, &container.id, true) {
         Log::new(global).warn(&format!("{error:#}"));
     }
     Err(why)
@@ -188,7 +195,7 @@ pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> 
 fn undo(global: &Global, id: &ContainerId, creator: Pid) {
     let Ok(root) = global.root() else { return };
     if Identity::load(&root.container(id)).is_ok_and(|identity| identity.creator.pid == creator.as_raw())
-        && let Err(error) = super::delete::remove(&root, id, true)
+        && let Err(error) = super::delete::remove(global, id, true)
     {
         Log::new(global).warn(&format!("{error:#}"));
     }

@@ -14,7 +14,7 @@ use crate::container::state::{Init, State, Status, lock};
 use crate::container::{hooks, start};
 use crate::lifecycle::signal::Signal;
 use crate::linux::pidfd;
-use crate::supervisor::control::{Answer, Request, no_supervisor};
+use crate::supervisor::control::{Answer, Request};
 
 pub fn run(global: &Global, args: &Id) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
@@ -45,7 +45,7 @@ fn with_hooks(container: &Container, id: &ContainerId) -> Result<()> {
         _ if container.status() == Status::Stopped => {
             bail!("start {}: cannot start a container that has stopped", id)
         }
-        _ => no_supervisor(id.as_str())?,
+        _ => lookup::no_supervisor(id)?,
     }
     Ok(())
 }

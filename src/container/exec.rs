@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxNamespaceType, Process};
 
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, CLONE_NEWTIME, Join};
@@ -152,6 +152,14 @@ impl Network {
             held => foreign(held, kinds)?,
         };
         Ok(Network(joins))
+    }
+
+    /// Of a container that has exited and whose namespaces nobody held: only the host's is still there, where that was its.
+    pub fn after_all(state: &State, dir: &Path) -> Result<Option<Network>> {
+        let config = hooks::snapshot(state, dir)?;
+        let namespaces = config.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+        let own = namespaces.into_iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::Network);
+        Ok((!own).then_some(Network(Vec::new())))
     }
 
     /// Whether it is another than ours.

@@ -70,7 +70,7 @@ impl Supervisor {
             };
             self.tell(Notice::normal("FaultInjected", what));
             // One that is gone is about to be heard, with an end of its own.
-            let _ = super::signal_through(self.pidfd.as_fd(), Signal::KILL);
+            self.init.iter().for_each(|init| drop(super::signal_through(init.pidfd.as_fd(), Signal::KILL)));
         }
         if self.faults.supervisor_at.is_some_and(|at| at <= now) {
             self.tell(Notice::normal("FaultInjected", "the supervisor is killed"));

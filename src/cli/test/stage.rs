@@ -1,7 +1,9 @@
 //! Where a rehearsal takes place: a bundle that is made for it, above a root file system that stays as it was.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -183,9 +185,26 @@ impl Stage {
 
     /// Whether the image has the shell that most hooks need.
     pub fn has_shell(&self) -> bool {
-        let Ok(root) = fd::open_path(&self.dir.join("bundle/rootfs")) else { return false };
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::openat2(&root, "bin/sh", flags, Mode::empty(), ResolveFlags::IN_ROOT).is_ok()
+        self.open_inside("bin/sh", OFlags::PATH).is_some()
+    }
+
+    /// The first line of a script of the image's, at this path; an empty one of any other file, None where there is none.
+    pub fn first_line(&self, path: &str) -> Option<String> {
+        let path = path.strip_prefix('/')?;
+        // A FIFO is not waited for.
+        let file = File::from(self.open_inside(path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+        let mut bytes = Vec::new();
+        if file.metadata().ok()?.is_file() {
+            file.take(256).read_to_end(&mut bytes).ok()?;
+        }
+        let line = bytes.split(|byte| *byte == b'\n').next().filter(|line| line.starts_with(b"#!"));
+        Some(line.map(|line| String::from_utf8_lossy(line).into_owned()).unwrap_or_default())
+    }
+
+    /// No link leads out of the root file system.
+    fn open_inside(&self, path: &str, flags: OFlags) -> Option<OwnedFd> {
+        let root = fd::open_path(&self.dir.join("bundle/rootfs")).ok()?;
+        rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT).ok()
     }
 
     /// The flags in front of the verb, with the stage's state root.
