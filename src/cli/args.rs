@@ -393,6 +393,9 @@ pub struct Hooks {
     pub bundle: Option<PathBuf>,
     #[arg(long, value_name = "NAME", requires = "resolve")]
     pub container: Option<String>,
+    /// Of the life before the latest one; given twice, of the one before that
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "resolve")]
+    pub previous: u8,
     #[arg(short, long, default_value = "table")]
     pub format: TableFormat,
 }
@@ -410,6 +413,9 @@ pub struct Logs {
     /// Go on until the container is stopped
     #[arg(short, long)]
     pub follow: bool,
+    /// Of the life before the latest one; given twice, of the one before that
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub previous: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -426,6 +432,9 @@ pub struct Timeline {
     pub id: ContainerId,
     #[arg(short, long, default_value = "text")]
     pub format: PictureFormat,
+    /// Of the life before the latest one; given twice, of the one before that
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub previous: u8,
 }
 
 #[derive(Debug, Args)]
