@@ -24,6 +24,7 @@ mod directory;
 mod layout;
 mod limits;
 mod members;
+mod survey;
 mod v1;
 mod v2;
 
@@ -31,6 +32,7 @@ pub use devices::DeviceRules;
 use directory::{Directory, is_gone};
 pub use layout::Version;
 use layout::{Layout, Mounted};
+pub use survey::{Mode, Survey, survey};
 
 /// How long a freeze, a kill and a removal may take before they are errors.
 const PATIENCE: Duration = Duration::from_secs(5);

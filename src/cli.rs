@@ -5,16 +5,22 @@ mod print;
 
 pub mod args;
 pub mod check;
+pub mod completions;
+pub mod config;
 pub mod create;
 pub mod delete;
+pub mod doctor;
+mod examples;
 pub mod exec;
 pub mod handle;
+mod help;
 pub mod hooks;
 pub mod kill;
 pub mod list;
 pub mod log;
 pub mod logs;
 pub mod lookup;
+pub mod man;
 pub mod pause;
 pub mod ps;
 pub mod run;
@@ -113,5 +119,9 @@ fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
         Verb::Hooks(args) => hooks::run(global, args),
         Verb::Logs(args) => logs::run(global, args),
         Verb::Timeline(args) => timeline::run(global, args),
+        Verb::Config(args) => config::run(args),
+        Verb::Doctor(args) => doctor::run(global, args),
+        Verb::Completions(args) => completions::run(args),
+        Verb::Man(args) => man::run(args),
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod annotations;
 pub mod describe;
+pub mod fault;
 pub mod file;
 pub mod journal;
 pub mod life;
@@ -12,6 +13,7 @@ pub mod model;
 pub mod notice;
 pub mod outcome;
 pub mod pod;
+pub mod resume;
 pub mod rule;
 pub mod signal;
 pub mod source;

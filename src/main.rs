@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             Ok(()) => 0,
             Err(_) => 1, // told through the ready pipe
         },
+        Some("act") => cli::test::actor::run(),
         Some("handle") => cli::handle::run(&arguments[2..]),
         _ => cli::main(arguments),
     };

@@ -8,12 +8,15 @@ pub mod attempt;
 pub mod boot;
 pub mod control;
 mod descendants;
+pub mod fault;
 pub mod history;
+pub mod legacy;
 mod perform;
 pub mod records;
 pub mod relay;
 pub mod removal;
 pub mod settings;
+pub mod succession;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,13 +30,15 @@ use nix::sched::CloneFlags;
 use nix::sys::signalfd::SignalFd;
 
 use crate::container::id::ContainerId;
+use crate::container::notify::{Manager, Notify};
 use crate::container::root::Root;
+use crate::container::start::Word;
 use crate::container::state::State;
 use crate::lifecycle::life::Life;
 use crate::lifecycle::model::{Hook, Plan};
 use crate::lifecycle::outcome::{Exit, Outcome};
 use crate::lifecycle::signal::Signal;
-use crate::lifecycle::step::{By, Event, RequestId, StopRequest, step};
+use crate::lifecycle::step::{Action, By, Event, RequestId, StopRequest, step};
 use crate::lifecycle::time::Instant;
 use crate::linux::{clock, exit, memory, reap};
 use attempt::Attempt;
@@ -55,19 +60,23 @@ pub struct Supervisor {
     pub life: Life,
     /// Journal, status and hook logs; a container without hooks has none.
     pub records: Option<Records>,
-    /// Readable once the ENTRYPOINT has exited, and ever after.
-    pub pidfd: OwnedFd,
-    /// /proc/PID of init, opened while it was known to be init's.
-    pub proc_dir: OwnedFd,
-    /// Whether init is our child, so that we reap it and know its code.
-    pub parent: bool,
+    /// Until it has exited.
+    pub init: Option<Watched>,
+    /// Init was told to execute its program, and has not answered yet.
+    word: Option<Word>,
     pub signals: SignalFd,
     pub listener: Option<OwnedFd>,
+    /// Nobody is heard until then: there was no descriptor for who calls.
+    deaf_until: Option<Instant>,
     pub clients: Vec<Client>,
     pub attempts: Vec<Attempt>,
     /// Kept for postStop (design.md section 2); dropped the moment it has ended.
     pub namespaces: Vec<(CloneFlags, OwnedFd)>,
     pub relay: Option<Relay>,
+    /// What the caller's service manager has not been told yet.
+    readiness: Option<Readiness>,
+    /// None but in a rehearsal.
+    pub faults: fault::Armed,
     /// X-E18 is told once.
     told_outside_cgroup: bool,
     /// Whether we are `run` in the foreground: its streams are the container's.
@@ -80,9 +89,24 @@ pub struct Supervisor {
     /// Failures of hooks that the end of the ENTRYPOINT may explain (X-E11).
     held: Vec<Held>,
     events: VecDeque<Event>,
+    /// The moment that the present turn is about.
+    now: Instant,
+    /// Whether events are taken up: what comes meanwhile waits for its turn.
+    busy: bool,
     next_request: u64,
-    init_gone: bool,
     removed: bool,
+    #[cfg(debug_assertions)]
+    performed: u32,
+}
+
+/// The init process of the container.
+pub struct Watched {
+    /// Readable once the ENTRYPOINT has exited, and ever after.
+    pub pidfd: OwnedFd,
+    /// Its /proc/PID, opened while it was known to be init's.
+    pub proc_dir: OwnedFd,
+    /// Whether it is our child, so that we reap it and know its code.
+    pub parent: bool,
 }
 
 /// The failure of a hook while the ENTRYPOINT is on its way out. The kernel kills all of a pid namespace, and waits for it,
@@ -96,6 +120,9 @@ struct Held {
 
 /// How long a failure is held at most: a PID 1 whose other threads live on has begun to exit and never ends.
 const HOLD: Duration = Duration::from_secs(2);
+
+/// How long callers wait at most where no descriptor is free for them.
+const DEAF: Duration = Duration::from_secs(1);
 
 /// A verb that waits for its answer.
 pub struct Client {
@@ -112,13 +139,19 @@ pub struct Parts {
     pub state: State,
     pub plan: Plan,
     pub records: Option<Records>,
-    pub pidfd: OwnedFd,
-    pub proc_dir: OwnedFd,
-    pub parent: bool,
+    pub init: Option<Watched>,
     pub listener: Option<OwnedFd>,
     pub namespaces: Vec<(CloneFlags, OwnedFd)>,
     pub relay: Option<Relay>,
     pub foreground: bool,
+    pub readiness: Option<Readiness>,
+}
+
+/// When a service manager that waits for it is told that the container is ready (lifecycle.md section 1).
+pub enum Readiness {
+    AtRunning(Manager),
+    /// A container without hooks says so itself.
+    FromInside(Notify),
 }
 
 impl Supervisor {
@@ -126,21 +159,8 @@ impl Supervisor {
     pub fn new(parts: Parts) -> Result<Supervisor> {
         let signals = boot::take_signals().context("take signals as events")?;
         crate::linux::process::set_child_subreaper().context("become a subreaper")?;
-        let Parts {
-            id,
-            root,
-            dir,
-            state,
-            plan,
-            records,
-            pidfd,
-            proc_dir,
-            parent,
-            listener,
-            namespaces,
-            relay,
-            foreground,
-        } = parts;
+        let Parts { id, root, dir, state, plan, records, init, listener, namespaces, relay, foreground, readiness } =
+            parts;
         Ok(Supervisor {
             id,
             root,
@@ -149,15 +169,17 @@ impl Supervisor {
             plan,
             life: Life::created(),
             records,
-            pidfd,
-            proc_dir,
-            parent,
+            init,
+            word: None,
             signals,
             listener,
+            deaf_until: None,
             clients: Vec::new(),
             attempts: Vec::new(),
             namespaces,
             relay,
+            readiness,
+            faults: fault::Armed::default(),
             told_outside_cgroup: false,
             foreground,
             own_start: None,
@@ -165,9 +187,12 @@ impl Supervisor {
             poststart_error: None,
             held: Vec::new(),
             events: VecDeque::new(),
+            now: clock::now(),
+            busy: false,
             next_request: 0,
-            init_gone: false,
             removed: false,
+            #[cfg(debug_assertions)]
+            performed: 0,
         })
     }
 
@@ -183,13 +208,22 @@ impl Supervisor {
         while !self.is_finished() {
             let ready = self.wait()?;
             self.hear_signals();
-            if ready.init && !self.init_gone {
+            // First: a program that ends at once was executed all the same.
+            if ready.word {
+                self.hear_init();
+            }
+            if ready.init && self.init.is_some() {
                 self.init_exited();
             }
             self.serve_attempts();
             self.serve_clients(ready.listener);
             if let Some(relay) = &mut self.relay {
                 relay.serve();
+            }
+            if let Some(Readiness::FromInside(notify)) = &self.readiness
+                && notify.serve()
+            {
+                self.readiness = None;
             }
             self.tick();
         }
@@ -207,17 +241,20 @@ impl Supervisor {
 
     /// The one place where the supervisor waits.
     fn wait(&self) -> Result<Ready> {
-        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        if !self.init_gone {
-            fds.push(PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN));
-        }
-        let listener_at = fds.len();
-        fds.extend(self.listener.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        let init = self.init.as_ref().map(|init| init.pidfd.as_fd());
+        let word = self.word.as_ref().map(Word::as_fd);
+        let listener = self.listener.as_ref().filter(|_| self.deaf_until.is_none()).map(AsFd::as_fd);
+        // The signals and the first three in their places, whether they are there or not.
+        let own = [Some(self.signals.as_fd()), init, word, listener];
+        let mut fds: Vec<PollFd> = own.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         fds.extend(self.clients.iter().map(|client| PollFd::new(client.connection.as_fd(), PollFlags::POLLIN)));
         for attempt in &self.attempts {
             fds.extend(attempt.descriptors().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
         fds.extend(self.relay.iter().flat_map(Relay::descriptors));
+        if let Some(Readiness::FromInside(notify)) = &self.readiness {
+            fds.push(PollFd::new(notify.as_fd(), PollFlags::POLLIN));
+        }
         let soon = self.millis_left().map_or(QUIET, |left| left.min(QUIET));
         let mut came = poll(&mut fds, soon);
         if came == Ok(0) && soon == QUIET {
@@ -229,15 +266,19 @@ impl Supervisor {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
-        let is_ready = |at: usize| fds.get(at).is_some_and(|fd| fd.any().unwrap_or(false));
-        Ok(Ready { init: !self.init_gone && is_ready(1), listener: self.listener.is_some() && is_ready(listener_at) })
+        let mut polled = fds.iter();
+        let mut is_ready =
+            |fd: &Option<BorrowedFd>| fd.is_some() && polled.next().is_some_and(|polled| polled.any().unwrap_or(false));
+        let [_, init, word, listener] = own.each_ref().map(&mut is_ready);
+        Ok(Ready { init, word, listener })
     }
 
     /// Until the nearest deadline; there is no other timer.
     fn millis_left(&self) -> Option<u16> {
         let attempts = self.attempts.iter().filter_map(Attempt::deadline);
         let held = self.held.iter().map(|held| held.until);
-        let nearest = attempts.chain(held).chain(self.life.deadline()).min()?;
+        let ours = [self.life.deadline(), self.deaf_until, self.faults.deadline()];
+        let nearest = attempts.chain(held).chain(ours.into_iter().flatten()).min()?;
         // Rounded up: waking a moment too early would only mean to wait again.
         let left = nearest - clock::now();
         let millis = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
@@ -246,6 +287,7 @@ impl Supervisor {
 
     fn tick(&mut self) {
         let now = clock::now();
+        self.strike(now);
         for at in 0..self.attempts.len() {
             if let Some(ended) = self.attempts[at].tick(now) {
                 self.attempt_ended(self.attempts[at].hook, self.attempts[at].entry, ended);
@@ -258,6 +300,7 @@ impl Supervisor {
         if self.life.deadline().is_some_and(|at| at <= now) {
             self.feed(Event::Tick);
         }
+        self.deaf_until.take_if(|until| *until <= now);
         self.keep_copies();
         self.attempts.retain(|attempt| !attempt.is_finished());
     }
@@ -276,11 +319,15 @@ impl Supervisor {
             let spec = self.plan.entries(hook)[entry].clone();
             let Some(ended) = self.attempts[at].read(&spec, now) else { continue };
             let failed = matches!(ended.outcome, Outcome::Failed(_));
-            if failed && !self.init_gone && exit::is_ending(self.proc_dir.as_fd()) {
+            let ending = || self.init.as_ref().is_some_and(|init| exit::is_ending(init.proc_dir.as_fd()));
+            if failed && ending() {
                 self.held.push(Held { hook, entry, ended, until: now + HOLD });
             } else {
                 self.attempt_ended(hook, entry, ended);
             }
+        }
+        if !self.attempts.is_empty() {
+            self.remember(); // a hook's own process may have become known
         }
     }
 
@@ -293,8 +340,18 @@ impl Supervisor {
 
     fn serve_clients(&mut self, someone_calls: bool) {
         if someone_calls && let Some(listener) = &self.listener {
-            while let Ok(Some(connection)) = control::accept_from(listener.as_fd()) {
-                self.clients.push(Client { connection, request: None, waits_for_exit: false });
+            loop {
+                match control::accept_from(listener.as_fd()) {
+                    Ok(Some(connection)) => {
+                        self.clients.push(Client { connection, request: None, waits_for_exit: false });
+                    }
+                    Ok(None) => break,
+                    // No descriptor is free: who calls waits, and we do not spin.
+                    Err(_) => {
+                        self.deaf_until = Some(clock::now() + DEAF);
+                        break;
+                    }
+                }
             }
         }
         for at in (0..self.clients.len()).rev() {
@@ -319,14 +376,9 @@ impl Supervisor {
         self.clients[at].waits_for_exit = request == Request::Wait;
         match request {
             Request::Start => self.feed(Event::Start(id)),
-            Request::Stop { grace_seconds } => {
-                self.feed(Event::Stop(StopRequest {
-                    by: By::Stop(id),
-                    grace_seconds,
-                    signal: Signal::TERM,
-                    all: false,
-                }));
-            }
+            Request::StartAgain => self.feed(Event::StartAgain(id)),
+            Request::Stop { grace_seconds } => self.feed(Event::Stop(stop_of(id, grace_seconds))),
+            Request::StopAgain { grace_seconds } => self.feed(Event::StopAgain(stop_of(id, grace_seconds))),
             Request::Kill { signal, all, raw } => self.feed(self.kill_event(Some(id), signal, all, raw)),
             Request::Delete { force } => self.feed(Event::Delete { request: id, force }),
             Request::Wait => self.answer_waiters(),
@@ -364,34 +416,34 @@ impl Supervisor {
     fn reap(&mut self) {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        let mut init_waits = false;
         while let Ok(status) = waitid(Id::All, flags) {
             let Some(pid) = status.pid().filter(|_| !matches!(status, WaitStatus::StillAlive)) else { break };
-            if self.parent && pid.as_raw() == self.state.pid && !self.init_gone {
-                if init_waits {
-                    break;
-                }
-                init_waits = true;
+            let ours = self.init.as_ref().is_some_and(|init| init.parent) && pid.as_raw() == self.state.pid;
+            if ours {
                 self.init_exited();
                 continue;
             }
             let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
-            self.attempts.iter_mut().any(|attempt| attempt.reaped(pid));
+            self.attempts.iter_mut().for_each(|attempt| attempt.reaped(pid));
         }
     }
 
     fn init_exited(&mut self) {
-        self.init_gone = true;
+        while self.word.is_some() {
+            self.hear_init(); // it has closed its end, so this does not wait
+        }
         self.held.clear(); // interrupted, all of them
-        let exit = self.exit_of_init();
+        let exit = self.faults.judge(self.exit_of_init());
+        self.init = None;
         self.feed(Event::InitExited(exit));
     }
 
     /// How the ENTRYPOINT ended; it is reaped where we are its parent. The OOM killer's hand is asked for first (R13).
     fn exit_of_init(&self) -> Exit {
-        let ended = match self.parent {
-            true => reap::reap(self.pidfd.as_fd()),
-            false => exit::code_of(self.proc_dir.as_fd(), self.pidfd.as_fd()),
+        let ended = match &self.init {
+            Some(init) if init.parent => reap::reap(init.pidfd.as_fd()),
+            Some(init) => exit::code_of(init.proc_dir.as_fd(), init.pidfd.as_fd()),
+            None => exit::Exit::Unknown,
         };
         let signal = match ended {
             exit::Exit::Signal(number) => Signal::from_number(number),
@@ -406,18 +458,27 @@ impl Supervisor {
     /// Steps, and performs what follows.
     pub fn feed(&mut self, event: Event) {
         self.events.push_back(event);
-        if self.events.len() > 1 {
-            return; // an action of the step under way; the loop below takes it up
+        if !std::mem::replace(&mut self.busy, true) {
+            self.take_up_events();
         }
-        while let Some(event) = self.events.front().cloned() {
-            let (life, actions) = step(&self.plan, self.life.clone(), event, clock::now());
-            self.life = life;
-            for action in actions {
-                self.perform(action);
-            }
-            self.settle();
-            self.events.pop_front();
+    }
+
+    fn take_up_events(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            let now = clock::now();
+            let (life, actions) = step(&self.plan, self.life.clone(), event, now);
+            self.turn(now, life, actions);
         }
+        self.busy = false;
+    }
+
+    fn turn(&mut self, now: Instant, life: Life, actions: Vec<Action>) {
+        (self.now, self.life) = (now, life);
+        self.remember();
+        for action in actions {
+            self.perform(action);
+        }
+        self.settle();
     }
 
     fn request_id(&mut self) -> RequestId {
@@ -426,8 +487,13 @@ impl Supervisor {
     }
 }
 
+fn stop_of(id: RequestId, grace_seconds: Option<u64>) -> StopRequest {
+    StopRequest { by: By::Stop(id), grace_seconds, signal: Signal::TERM, all: false }
+}
+
 struct Ready {
     init: bool,
+    word: bool,
     listener: bool,
 }
 

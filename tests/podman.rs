@@ -21,8 +21,8 @@ impl Podman {
         let podman = Podman { fixture: Fixture::busybox() };
         fs::write(
             podman.dir().join("containers.conf"),
-            // Without CAP_SYS_RESOURCE the limits that podman sets by itself cannot be had; seccomp is refused.
-            "[containers]\nnetns = \"none\"\nseccomp_profile = \"unconfined\"\n\
+            // Without CAP_SYS_RESOURCE the limits that podman sets by itself cannot be had.
+            "[containers]\nnetns = \"none\"\n\
              default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n",
         )
         .unwrap();

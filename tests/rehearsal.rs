@@ -133,9 +133,10 @@ fn json_has_the_hooks_the_exit_and_the_timeline() {
     let r = Rehearsal::new();
     let value = r.with_bundle(&r.web(HOOKS), &["--format", "json", "--quiet"]).ok().json();
     assert_eq!(value["passed"], true);
-    assert_eq!(value["hooks"]["preStop"]["state"], "Succeeded");
-    assert_eq!(value["exit"]["reason"], "Completed");
-    assert!(value["timeline"].is_object());
+    let container = &value["containers"][0];
+    assert_eq!(container["hooks"]["preStop"]["state"], "Succeeded");
+    assert_eq!(container["exit"]["reason"], "Completed");
+    assert!(container["timeline"].is_object());
 }
 
 #[test]

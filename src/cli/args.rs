@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::test::expect::Expectation;
+use super::test::fault::Fault;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
 use crate::lifecycle::model::PostStartStop;
@@ -15,7 +17,7 @@ const VERSION: &str =
 
 /// A container runtime that executes lifecycle hooks itself.
 #[derive(Debug, Parser)]
-#[command(name = "bookend", version = VERSION, disable_version_flag = true, args_override_self = true)]
+#[command(name = "bookend", version = VERSION, disable_version_flag = true, args_override_self = true, subcommand_value_name = "VERB")]
 pub struct Cli {
     /// Print the version
     #[arg(short = 'v', long, action = ArgAction::Version)]
@@ -35,6 +37,7 @@ pub struct Global {
     /// Also write messages to this file
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// How messages are written, to stderr and to --log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Say more
@@ -122,7 +125,7 @@ pub enum Verb {
     Run(run_args::Run),
     /// Create a container; `start` executes its ENTRYPOINT
     Create(run_args::Create),
-    /// Execute the ENTRYPOINT of a created container, and wait for its postStart
+    /// Execute the ENTRYPOINT of a created container, then its postStart
     Start(Id),
     /// Print the state of a container
     State(Id),
@@ -142,13 +145,13 @@ pub enum Verb {
     Resume(Id),
     /// Write a config.json to begin with
     Spec(Spec),
-    /// Stop a container: preStop, the stop signal, the grace period, SIGKILL
+    /// Stop a container: preStop, stop signal, grace period, SIGKILL
     Stop(Stop),
     /// Wait until a container is stopped, and exit with its code
     Wait(Id),
     /// Rehearse a container's whole life with its hooks
     Test(Test),
-    /// Find what would go wrong with the hooks of manifests, without running anything
+    /// Find what would go wrong with a manifest's hooks, running nothing
     Check(Check),
     /// Show the hooks of a container and what became of them
     Hooks(Hooks),
@@ -156,6 +159,14 @@ pub enum Verb {
     Logs(Logs),
     /// Draw the life of a container
     Timeline(Timeline),
+    /// Print the snippet that makes a tool use bookend
+    Config(Config),
+    /// Say whether containers can run here, and what is in the way
+    Doctor(Doctor),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Write the man pages to a directory
+    Man(Man),
 }
 
 impl Verb {
@@ -177,6 +188,7 @@ impl Verb {
 
 #[derive(Debug, Args)]
 pub struct Id {
+    /// The container
     #[arg(value_name = "ID")]
     pub id: ContainerId,
 }
@@ -187,6 +199,7 @@ pub mod run_args {
     /// What `create` and `run` have in common.
     #[derive(Debug, Args)]
     pub struct Create {
+        /// The name that the container gets
         #[arg(value_name = "ID")]
         pub id: ContainerId,
         /// The bundle: config.json and the root file system
@@ -229,6 +242,7 @@ pub mod run_args {
 
 #[derive(Debug, Args)]
 pub struct Kill {
+    /// The container
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// A name with or without SIG, or a number
@@ -244,6 +258,7 @@ pub struct Kill {
 
 #[derive(Debug, Args)]
 pub struct Delete {
+    /// The container
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// Kill what still runs; a container that is gone is no error
@@ -253,8 +268,10 @@ pub struct Delete {
 
 #[derive(Debug, Args)]
 pub struct Exec {
+    /// The container
     #[arg(value_name = "ID")]
     pub id: ContainerId,
+    /// What is executed, with its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
     /// Take the process from this JSON file
@@ -266,25 +283,31 @@ pub struct Exec {
     /// Give it a terminal
     #[arg(short, long)]
     pub tty: bool,
+    /// Send the master of its terminal to this socket
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
+    /// Write its pid to this file
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
+    /// Its working directory
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<PathBuf>,
     /// NAME=VALUE, added to the container's environment
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// UID[:GID]
+    /// Its user and group, by number
     #[arg(short, long, value_name = "UID[:GID]")]
     pub user: Option<String>,
+    /// One more group, by number
     #[arg(short = 'g', long, value_name = "GID")]
     pub additional_gids: Vec<u32>,
     /// One more capability
     #[arg(short, long, value_name = "CAP_NAME")]
     pub cap: Vec<String>,
+    /// Whether it can gain no rights by executing set-uid programs
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", require_equals = true)]
     pub no_new_privs: Option<bool>,
+    /// Pass N more descriptors, from 3 on
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
     /// Also in a paused container
@@ -306,6 +329,7 @@ pub enum TableFormat {
 
 #[derive(Debug, Args)]
 pub struct List {
+    /// How the list is printed
     #[arg(short, long, default_value = "table")]
     pub format: TableFormat,
     /// Only the ids
@@ -315,17 +339,20 @@ pub struct List {
 
 #[derive(Debug, Args)]
 pub struct Ps {
+    /// The container
     #[arg(value_name = "ID")]
     pub id: ContainerId,
+    /// How the list is printed; json has the pids alone
     #[arg(short, long, default_value = "table")]
     pub format: TableFormat,
-    /// For ps(1)
+    /// Options for ps(1), -ef unless given
     #[arg(value_name = "PS-OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
     pub options: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct Spec {
+    /// Where config.json is written
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub bundle: PathBuf,
     /// For a user without root's rights
@@ -335,6 +362,7 @@ pub struct Spec {
 
 #[derive(Debug, Args)]
 pub struct Stop {
+    /// The container
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// The grace period of this stop, in whole seconds
@@ -347,27 +375,45 @@ pub struct Stop {
 
 #[derive(Debug, Args)]
 pub struct Test {
-    /// A Pod or workload ("-": standard input)
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The container of the Pod; may be left out when there is one
+    /// Pods or workloads ("-": standard input)
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Rehearse only this container; without it all containers of each Pod that has hooks
     #[arg(long, value_name = "NAME")]
     pub container: Option<String>,
-    /// Take root file system and ENTRYPOINT from this bundle
-    #[arg(long, value_name = "DIR", conflicts_with = "rootfs")]
-    pub bundle: Option<PathBuf>,
-    /// Take the root file system from this directory
-    #[arg(long, value_name = "DIR")]
-    pub rootfs: Option<PathBuf>,
+    /// Take root file system and ENTRYPOINT from this bundle, for all containers or for one
+    #[arg(long, value_name = "[NAME=]DIR", value_parser = For::parser())]
+    pub bundle: Vec<For>,
+    /// Take the root file system from this directory, for all containers or for one
+    #[arg(long, value_name = "[NAME=]DIR", value_parser = For::parser())]
+    pub rootfs: Vec<For>,
     /// The grace period of the stop, in whole seconds
     #[arg(long, value_name = "SECONDS")]
     pub grace: Option<u64>,
-    /// How long the container runs before it is stopped: 2s, 500ms, 1m30s
+    /// How long the containers run before they are stopped: 2s, 500ms, 1m30s
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     pub run_for: std::time::Duration,
-    /// Once it is running, execute this in it by /bin/sh and show what it prints
+    /// Once a container is running, execute this in it by /bin/sh and show what it prints
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
+    /// Let something go wrong: HOOK=hang|fail|slow:DURATION|flood, stop-signal=ignore, entrypoint=exit:CODE@DURATION,
+    /// entrypoint=oom@DURATION, supervisor=kill@DURATION
+    #[arg(long, value_name = "SPEC")]
+    pub fault: Vec<Fault>,
+    /// What is to happen: exit=CODE, reason=REASON, HOOK=succeeded|failed|timed-out|interrupted|skipped,
+    /// grace=kept|exceeded, stopped-within=DURATION
+    #[arg(long, value_name = "SPEC")]
+    pub expect: Vec<Expectation>,
+    /// Write a JUnit report to this file
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write the picture to this file; its ending says how
+    #[arg(long, value_name = "FILE")]
+    pub timeline: Option<PathBuf>,
+    /// How many Pods are rehearsed at once; without it as many as there are processors
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// How the verdict is printed
     #[arg(long, default_value = "text")]
     pub format: TestFormat,
     /// Print the verdict only
@@ -375,10 +421,37 @@ pub struct Test {
     pub quiet: bool,
 }
 
+/// A directory for all containers, or for the one that is named before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct For {
+    pub container: Option<String>,
+    pub path: PathBuf,
+}
+
+impl For {
+    fn parser() -> impl clap::builder::TypedValueParser<Value = For> {
+        use clap::builder::TypedValueParser;
+        clap::builder::OsStringValueParser::new().map(For::of)
+    }
+
+    /// What can be no container's name (RFC 1123) is part of the path.
+    fn of(text: std::ffi::OsString) -> For {
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        match text.to_str().and_then(|text| text.split_once('=')) {
+            Some((name, path)) if is_name(name) => For { container: Some(name.to_owned()), path: path.into() },
+            _ => For { container: None, path: text.into() },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TestFormat {
     Text,
     Json,
+    Tap,
+    Github,
 }
 
 #[derive(Debug, Args)]
@@ -389,19 +462,23 @@ pub struct Hooks {
     /// Print what the sources say, without a container
     #[arg(long)]
     pub resolve: bool,
+    /// With --resolve: the bundle whose sources are read
     #[arg(long, value_name = "DIR", requires = "resolve")]
     pub bundle: Option<PathBuf>,
+    /// With --resolve: the container of the Pod
     #[arg(long, value_name = "NAME", requires = "resolve")]
     pub container: Option<String>,
     /// Of the life before the latest one; given twice, of the one before that
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "resolve")]
     pub previous: u8,
+    /// How the hooks are printed
     #[arg(short, long, default_value = "table")]
     pub format: TableFormat,
 }
 
 #[derive(Debug, Args)]
 pub struct Logs {
+    /// The container
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// Only of this hook
@@ -428,13 +505,62 @@ pub enum PictureFormat {
 
 #[derive(Debug, Args)]
 pub struct Timeline {
+    /// The container
     #[arg(value_name = "ID")]
     pub id: ContainerId,
+    /// How it is drawn
     #[arg(short, long, default_value = "text")]
     pub format: PictureFormat,
     /// Of the life before the latest one; given twice, of the one before that
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub previous: u8,
+}
+
+#[derive(Debug, Args)]
+pub struct Config {
+    /// The tool that is to use bookend
+    #[arg(value_name = "TOOL")]
+    pub tool: Tool,
+    /// Only what this containerd reads: 1.7, 2.1
+    #[arg(long, value_name = "VERSION")]
+    pub containerd_version: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tool {
+    Containerd,
+    Docker,
+    Podman,
+    Crio,
+    Runtimeclass,
+    Systemd,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// How the findings are printed
+    #[arg(short, long, default_value = "text")]
+    pub format: TextFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TextFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell that is to read them
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Where bookend.1 and a page for each verb are written; made if it is missing
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -448,6 +574,7 @@ pub struct Check {
     /// Check only the containers of this name
     #[arg(long, value_name = "NAME")]
     pub container: Option<String>,
+    /// How the findings are printed
     #[arg(long, default_value = "text")]
     pub format: CheckFormat,
     /// Print the findings only, and no summary

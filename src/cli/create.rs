@@ -9,7 +9,9 @@ use super::log::Log;
 use crate::container::bundle::Bundle;
 use crate::container::create::{CreateOptions, Created, create};
 use crate::container::exec::hold_namespaces;
+use crate::container::notify::Manager;
 use crate::container::state::Init;
+use crate::lifecycle::fault::Faults;
 use crate::lifecycle::model::{DEFAULT_GRACE_SECONDS, Plan};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
@@ -37,6 +39,8 @@ pub fn run(global: &Global, args: &run_args::Create) -> Result<u8> {
 pub struct Prepared {
     pub bundle: Bundle,
     pub settings: Settings,
+    /// It has a supervisor: for its hooks, or for who follows its life.
+    pub supervised: bool,
 }
 
 /// Reads and checks all input. Problems of the lifecycle are told all at once, a line each (lifecycle.md section 9).
@@ -64,7 +68,12 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
     resolved.warnings.iter().for_each(|warning| log.warn(warning));
     let hook_log_dir = flags.either(|flags| flags.hook_log_dir.as_deref()).map(std::path::absolute).transpose()?;
     let no_history = global.hooks.no_history || args.hooks.no_history;
-    Ok(Prepared { bundle, settings: Settings { plan: resolved.plan, hook_log_dir, no_history } })
+    let supervised = resolved.plan.has_hooks();
+    Ok(Prepared {
+        bundle,
+        supervised,
+        settings: Settings { plan: resolved.plan, hook_log_dir, no_history, faults: Faults::default() },
+    })
 }
 
 /// A terminal in the background, whose master nobody would hold.
@@ -96,12 +105,12 @@ impl<'a> Flags<'a> {
 
 /// Makes the container, and its records if it has hooks. Dropping the result undoes all of it.
 pub fn make(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<Created> {
-    make_with(global, args, prepared, &options(global, args, prepared))
+    make_with(global, args, prepared, &options(global, args, prepared)?)
 }
 
 /// What the command line asks for.
-pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) -> CreateOptions {
-    CreateOptions {
+pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<CreateOptions> {
+    Ok(CreateOptions {
         console_socket: args.console_socket.clone(),
         pid_file: args.pid_file.clone(),
         preserve_fds: args.preserve_fds,
@@ -111,7 +120,8 @@ pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) ->
         // A preStart hook may install the program (P-01).
         lookup_program: prepared.settings.plan.pre_start.is_empty(),
         dies_with_parent: false,
-    }
+        notify: Manager::of_caller()?.is_some(),
+    })
 }
 
 /// `make`, with options that are not all the command line's.
@@ -123,10 +133,10 @@ pub fn make_with(
 ) -> Result<Created> {
     let plan = &prepared.settings.plan;
     let root = global.root()?;
-    let created = create(&root, &args.id, &prepared.bundle, options, plan.has_hooks())?;
+    let created = create(&root, &args.id, &prepared.bundle, options, prepared.supervised)?;
     let log = Log::new(global);
     created.warnings.iter().for_each(|warning| log.warn(warning));
-    if plan.has_hooks() || plan.stop_signal != Signal::TERM || plan.grace_seconds != DEFAULT_GRACE_SECONDS {
+    if prepared.supervised || plan.stop_signal != Signal::TERM || plan.grace_seconds != DEFAULT_GRACE_SECONDS {
         // Also `stop` of a container without hooks wants to know (S-23).
         prepared.settings.save(&created.dir)?;
     }

@@ -4,25 +4,25 @@ use anyhow::{Result, bail};
 
 use super::args::{Delete, Global};
 use super::log::Log;
-use super::lookup::Container;
+use super::lookup::{self, Container};
 use crate::container::delete;
 use crate::container::id::ContainerId;
-use crate::container::root::Root;
-use crate::container::state::{ContainerError, State};
+use crate::container::state::ContainerError;
 use crate::supervisor::control::{Answer, Request};
 use crate::supervisor::removal;
 
 pub fn run(global: &Global, args: &Delete) -> Result<u8> {
-    let warnings = remove(&global.root()?, &args.id, args.force)?;
+    let warnings = remove(global, &args.id, args.force)?;
     let log = Log::new(global);
     warnings.iter().for_each(|warning| log.warn(warning));
     Ok(0)
 }
 
 /// Removes a container. Where a supervisor lives it does the work, after postStop (O-09).
-pub fn remove(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String>> {
-    let state = match State::load(root, id) {
-        Ok(state) => state,
+pub fn remove(global: &Global, id: &ContainerId, force: bool) -> Result<Vec<String>> {
+    let root = &global.root()?;
+    let container = match lookup::container(global, id) {
+        Ok(container) => container,
         Err(error) => {
             return match error.downcast_ref::<ContainerError>() {
                 // Also where it is not there: a `delete` that was killed may have left something (R2).
@@ -33,18 +33,19 @@ pub fn remove(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String>>
             };
         }
     };
-    let dir = root.container(id);
+    let Container { state, dir, .. } = &container;
     if state.has_hooks {
-        let container = Container { root: root.clone(), id: id.clone(), dir: dir.clone(), state: state.clone() };
         match container.ask(Request::Delete { force }) {
             Ok(Some(Answer::Error(text))) if text.starts_with("that is not stopped") => {
                 bail!("cannot delete container \"{id}\" {text}")
             }
             Ok(Some(Answer::Error(text))) => bail!("delete {id}: {text}"),
             Ok(Some(_)) => return Ok(Vec::new()),
-            // Its supervisor has ended, with the container or by force.
+            // Its supervisor has ended with the container.
             Ok(None) => {}
             Err(_) if !dir.exists() => {}
+            // Nothing can be run any more; what there is is removed all the same.
+            Err(error) if force => container.log.warn(&format!("delete {id}: {error:#}")),
             Err(error) => return Err(error),
         }
     }
@@ -55,7 +56,7 @@ pub fn remove(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String>>
         return delete::delete(root, id, false);
     }
     match state.has_hooks {
-        true => removal::remove(root, &state, &dir),
+        true => removal::remove(root, state, dir),
         false => delete::delete(root, id, force),
     }
 }

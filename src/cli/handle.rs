@@ -1,11 +1,11 @@
 //! `bookend handle`: the child process of one attempt of a handler (hidden, for the supervisor alone).
 //!
-//! `handle ROOT ID HOOK ENTRY ATTEMPT [env:NAME=VALUE]… [ns:KIND]…`, with the report pipe and the namespaces of a
-//! postStop at fixed descriptors (handler/report.rs). Standard output and error are the hook's.
+//! `handle ROOT ID HOOK ENTRY ATTEMPT [env:NAME=VALUE]… [ns:KIND]…`, with the report socket, the reading ends of its own
+//! output and the namespaces of a postStop at fixed descriptors (handler/report.rs). Standard output and error are the hook's.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -17,17 +17,23 @@ use super::exec::own_process;
 use crate::container::exec::{Child, ExecError, ExecOptions, Network, spawn, spawn_after};
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
-use crate::container::state::State;
+use crate::container::stand_in::StandIn;
+use crate::container::state::{State, write_file};
 use crate::handler::probe;
-use crate::handler::report::{NAMESPACES_FD, REPORT_FD, Report};
+use crate::handler::report::{NAMESPACES_FD, OUTPUT_FD, REPORT_FD, Report, left_behind};
+use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::model::{Entry, Handler, Hook};
 use crate::lifecycle::outcome::Failure;
-use crate::linux::{inherit, reap};
+use crate::linux::{inherit, pidfd, reap};
 use crate::supervisor::boot::{tree_name, unblock_signals};
 use crate::supervisor::settings::Settings;
 
 /// The Kubernetes release whose lifecycle rules are reproduced, for the User-Agent of httpGet (X-H13).
 const COMPAT: &str = "1.34";
+
+/// What keeps a postStop from running that a successor began after init was gone (S-28).
+const LOST: &str = "the container's namespaces are gone: its supervisor was killed, and the ENTRYPOINT exited before another \
+                    one had taken over";
 
 /// Runs one attempt, and reports how it went. Returns an exit code that nobody reads: the report tells.
 pub fn run(arguments: &[OsString]) -> u8 {
@@ -36,15 +42,22 @@ pub fn run(arguments: &[OsString]) -> u8 {
         return 2;
     };
     let mut report = File::from(report);
+    let _output = [OUTPUT_FD, OUTPUT_FD + 1].map(inherit::inherited); // kept for a successor
+    if !matches!(report.read(&mut [0]), Ok(1)) {
+        return 1; // nobody has written down that we exist, so this attempt has not begun
+    }
     // Nothing of the supervisor's is to be seen in its child.
     unblock_signals();
-    let last = match Task::read(arguments).and_then(|task| task.run(&mut report)) {
-        Ok(last) => last,
+    let task = Task::read(arguments);
+    let last = match task.as_ref().map(|task| task.run(&mut report)) {
+        Ok(Ok(last)) => last,
+        Ok(Err(error)) => Report::StartFailed { error: format!("{error:#}") },
         Err(error) => Report::StartFailed { error: format!("{error:#}") },
     };
-    match tell(&mut report, &last) {
-        Ok(()) => 0,
-        Err(_) => 1,
+    match (tell(&mut report, &last), task) {
+        (Ok(()), _) => 0,
+        (Err(_), Ok(task)) => task.leave_behind(&last),
+        (Err(_), Err(_)) => 1,
     }
 }
 
@@ -54,10 +67,22 @@ fn tell(report: &mut File, what: &Report) -> Result<()> {
     Ok(report.write_all(&line)?)
 }
 
+/// What takes the place of the whole handler, of whatever kind it is: it needs nothing in the image.
+fn stand_in(fault: HandlerFault) -> Option<StandIn> {
+    match fault {
+        HandlerFault::Hang => Some(StandIn::Hang),
+        HandlerFault::Fail => Some(StandIn::Fail),
+        HandlerFault::Flood => Some(StandIn::Flood),
+        HandlerFault::Slow(_) => None,
+    }
+}
+
 struct Task {
     hook: Hook,
     at: usize,
+    attempt: u32,
     entry: Entry,
+    fault: Option<HandlerFault>,
     container: String,
     strict_kubernetes: bool,
     state: State,
@@ -70,13 +95,13 @@ impl Task {
     fn read(arguments: &[OsString]) -> Result<Task> {
         let words: Vec<&str> =
             arguments.iter().map(|word| word.to_str().context("read the arguments")).collect::<Result<_>>()?;
-        let [root, id, hook, entry, _attempt, rest @ ..] = words.as_slice() else { bail!("too few arguments") };
+        let [root, id, hook, entry, attempt, rest @ ..] = words.as_slice() else { bail!("too few arguments") };
         let root = Root::at(Path::new(root));
         let id: ContainerId = id.parse().map_err(anyhow::Error::msg)?;
         let dir = root.container(&id);
         let hook = Hook::ALL.into_iter().find(|known| known.name() == *hook).context("no such hook")?;
         let at: usize = entry.parse().context("read the entry")?;
-        let plan = Settings::load(&dir)?.plan;
+        let Settings { plan, faults, .. } = Settings::load(&dir)?;
         let kinds = rest.iter().filter_map(|word| word.strip_prefix("ns:"));
         let namespaces = kinds.zip(NAMESPACES_FD..).map(|(bits, fd): (&str, RawFd)| -> Result<_> {
             Ok((CloneFlags::from_bits_retain(bits.parse()?), inherit::inherited(fd)?))
@@ -85,7 +110,9 @@ impl Task {
             namespaces: namespaces.collect::<Result<_>>()?,
             hook,
             at,
+            attempt: attempt.parse().context("read the attempt")?,
             entry: plan.entries(hook).get(at).context("no such entry")?.clone(),
+            fault: faults.handlers.get(&hook).copied(),
             strict_kubernetes: plan.strict_kubernetes,
             container: plan.container,
             state: State::load(&root, &id)?,
@@ -94,24 +121,37 @@ impl Task {
         })
     }
 
+    /// The supervisor is gone: the next one will look for this (S-28).
+    fn leave_behind(&self, last: &Report) -> u8 {
+        let path = self.dir.join(left_behind(self.hook, self.at, self.attempt));
+        let written = serde_json::to_vec(last).map_err(Into::into).and_then(|text| write_file(&path, &text));
+        written.is_err().into() // then the container is gone too, or the disk full
+    }
+
     fn run(&self, report: &mut File) -> Result<Report> {
-        match &self.entry.handler {
-            Handler::Exec { command } => self.exec(command, report),
+        if let Some(HandlerFault::Slow(span)) = self.fault {
+            std::thread::sleep(span);
+        }
+        match (&self.entry.handler, self.fault.and_then(stand_in)) {
+            (_, Some(stand_in)) => self.exec(&[], Some(stand_in), report),
+            (Handler::Exec { command }, None) => self.exec(command, None, report),
             // X-T03
-            Handler::TcpSocket { .. } if self.strict_kubernetes => Ok(Report::Failed(Failure {
+            (Handler::TcpSocket { .. }, None) if self.strict_kubernetes => Ok(Report::Failed(Failure {
                 class: "invalid handler".into(),
                 error: "invalid handler: the kubelet has no tcpSocket hooks (--strict-kubernetes)".into(),
                 ..Failure::default()
             })),
-            handler => self.probe(handler),
+            (handler, None) => self.probe(handler),
         }
     }
 
     /// 4.1: as the container's own process, but for the arguments.
-    fn exec(&self, command: &[String], report: &mut File) -> Result<Report> {
+    fn exec(&self, command: &[String], instead: Option<StandIn>, report: &mut File) -> Result<Report> {
         let mut options = ExecOptions::new(self.process(command)?);
+        options.instead = instead;
         options.cgroup_child = Some(tree_name(self.hook, self.at));
         let spawned = match self.hook {
+            Hook::PostStop if !self.holds(CloneFlags::CLONE_NEWNS) => bail!(LOST),
             Hook::PostStop => spawn_after(&self.namespaces, &self.dir, &options),
             _ => spawn(&self.state, &self.dir, &options),
         };
@@ -123,10 +163,11 @@ impl Task {
     }
 
     fn attend(&self, child: Child, report: &mut File) -> Result<Report> {
-        tell(report, &Report::Started { pid: child.pid.as_raw(), own_cgroup: child.in_cgroup })?;
+        // A supervisor that is gone knows by our pid where to look.
+        let _ = tell(report, &Report::Started { pid: child.pid.as_raw(), own_cgroup: child.in_cgroup });
         // A closed output must not be kept open by us, who wait (X-E13).
-        let ended = reap::wait(child.pidfd.as_fd()).context("wait for the hook's process")?;
-        Ok(Report::Exited { code: ended.code().unwrap_or(255) })
+        pidfd::wait_ended(child.pidfd.as_fd(), None).context("wait for the hook's process")?;
+        Ok(Report::Exited { code: reap::look(child.pidfd.as_fd()).code().unwrap_or(255) })
     }
 
     /// X-E02 to X-E04: no terminal, and no variable is added unless the policy says so.
@@ -143,9 +184,19 @@ impl Task {
         Ok(process)
     }
 
+    /// Whether a namespace of the container was kept for postStop.
+    fn holds(&self, kind: CloneFlags) -> bool {
+        self.namespaces.iter().any(|(held, _)| *held == kind)
+    }
+
     /// 4.2, 4.3: from the container's network.
     fn probe(&self, handler: &Handler) -> Result<Report> {
-        let network = Network::of(&self.state, &self.dir, &self.namespaces)?;
+        let network = match self.hook {
+            Hook::PostStop if !self.holds(CloneFlags::CLONE_NEWNET) => {
+                Network::after_all(&self.state, &self.dir)?.context(LOST)?
+            }
+            _ => Network::of(&self.state, &self.dir, &self.namespaces)?,
+        };
         let result = probe::run(
             handler,
             self.entry.policy.success_status,

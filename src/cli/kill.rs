@@ -9,7 +9,7 @@ use super::lookup::{self, Container};
 use crate::container::state::Status;
 use crate::lifecycle::signal::Signal;
 use crate::linux::pidfd;
-use crate::supervisor::control::{Answer, Request, no_supervisor};
+use crate::supervisor::control::{Answer, Request};
 
 pub fn run(global: &Global, args: &Kill) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
@@ -32,7 +32,7 @@ pub fn run(global: &Global, args: &Kill) -> Result<u8> {
             None if container.status() == Status::Stopped => return stopped(args.all),
             // Killed or raw, it needs no hook and so no supervisor.
             None if signal == Signal::KILL || args.raw => {}
-            None => no_supervisor(args.id.as_str())?,
+            None => lookup::no_supervisor(&args.id)?,
         }
     }
     send(&container, signal, args.all)

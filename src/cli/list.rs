@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::args::{Global, List, TableFormat};
+use super::log::Log;
 use super::lookup::Container;
 use crate::container::state::State;
 
@@ -12,7 +13,7 @@ pub fn run(global: &Global, args: &List) -> Result<u8> {
     let load = |id: crate::container::id::ContainerId| {
         // One that is removed while we look, or is no container, is not listed.
         let state = State::load(&root, &id).ok()?;
-        Some(Container { root: root.clone(), dir: root.container(&id), id, state })
+        Some(Container { root: root.clone(), dir: root.container(&id), id, state, log: Log::new(global) })
     };
     let containers: Vec<Container> = root.list()?.into_iter().filter_map(load).collect();
     match (args.quiet, args.format) {

@@ -5,12 +5,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::args::Global;
+use super::log::Log;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
 use crate::container::state::{State, Status as Oci};
+use crate::lifecycle::journal;
 use crate::lifecycle::status::{Status, oci_status};
+use crate::linux::clock;
 use crate::supervisor::control::{self, Answer, Request};
 use crate::supervisor::history;
+use crate::supervisor::succession::{self, Succession};
+
+/// How many supervisors may be lost one after the other while one verb waits for an answer.
+const SUCCESSORS: usize = 5;
 
 /// A container that exists.
 pub struct Container {
@@ -18,13 +25,14 @@ pub struct Container {
     pub id: ContainerId,
     pub dir: PathBuf,
     pub state: State,
+    pub log: Log,
 }
 
 /// The container of an id below the root that the command line names.
 pub fn container(global: &Global, id: &ContainerId) -> Result<Container> {
     let root = global.root()?;
     let state = State::load(&root, id)?;
-    Ok(Container { dir: root.container(id), id: id.clone(), root, state })
+    Ok(Container { dir: root.container(id), id: id.clone(), root, state, log: Log::new(global) })
 }
 
 /// The directory with the journal, the status and the hook logs of an id: of a container that exists, else of its
@@ -45,14 +53,48 @@ pub fn records(global: &Global, id: &ContainerId, previous: u8) -> Result<PathBu
 }
 
 impl Container {
-    /// Asks the container's supervisor and waits for its answer, as every verb does; None when there is none (any more).
-    pub fn ask(&self, request: Request) -> Result<Option<Answer>> {
-        control::ask_in(&self.dir, request)
+    /// Asks the container's supervisor and waits for its answer, as every verb does; None when there is none any more, since
+    /// its work is done. One that was lost is succeeded, and its successor is asked (S-27, S-28).
+    pub fn ask(&self, mut request: Request) -> Result<Option<Answer>> {
+        for _ in 0..SUCCESSORS {
+            if let Some(connection) = control::connect(&self.dir)? {
+                if let Some(answer) = control::ask(&connection, request)? {
+                    return Ok(Some(answer));
+                }
+                request = request.again();
+            }
+            if !self.see_to_a_supervisor()? {
+                return Ok(None);
+            }
+        }
+        bail!("container \"{}\" has lost {SUCCESSORS} supervisors while this was asked of them: {request}", self.id)
+    }
+
+    /// Whether somebody supervises the container, which is started if it is missing.
+    pub fn see_to_a_supervisor(&self) -> Result<bool> {
+        let found = succession::ensure(&self.root, &self.id, &self.dir)?;
+        if found == Succession::Begun {
+            let why = self.last_words().map_or_else(String::new, |words| format!(" ({words})"));
+            self.log.warn(&format!("the supervisor of {} was lost{why}; another one has taken over", self.id));
+        }
+        Ok(found != Succession::NotNeeded)
+    }
+
+    /// What the supervisor that was lost last has said of itself (threats.md R24).
+    fn last_words(&self) -> Option<String> {
+        let told = journal::read(&self.dir.join(journal::FILE_NAME)).ok()?;
+        let mut backwards = told.into_iter().rev().map(|record| record.notice);
+        backwards.find(|notice| notice.reason == "SupervisorLost")?;
+        backwards.next().filter(|notice| notice.reason == "SupervisorFailed").map(|notice| notice.message)
     }
 
     /// What is known of the hooks; None for a plain OCI container.
     pub fn lifecycle(&self) -> Option<Status> {
-        self.state.has_hooks.then(|| Status::load(&self.dir).ok()).flatten()
+        let mut status = self.state.has_hooks.then(|| Status::load(&self.dir).ok()).flatten()?;
+        if clock::boot_id().is_ok_and(|now| now != self.state.boot_id) {
+            status.phase = "Stopped".to_owned(); // R19: nobody was there to write it
+        }
+        Some(status)
     }
 
     /// The OCI status: what the supervisor wrote, as long as init is there to bear it out.
@@ -75,4 +117,12 @@ pub fn status_of(state: &State, dir: &Path, lifecycle: Option<&Status>) -> Oci {
         "paused" => Oci::Paused,
         _ => Oci::Stopped,
     }
+}
+
+/// For verbs that cannot go on without a supervisor.
+pub fn no_supervisor(id: &ContainerId) -> Result<()> {
+    bail!(
+        "container \"{id}\" has hooks, but its supervisor is gone and has left nothing to go on from: end it with `bookend delete \
+         --force {id}`"
+    )
 }

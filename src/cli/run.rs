@@ -16,6 +16,7 @@ use super::{start, with_code};
 use crate::container::create::{CreateOptions, Created};
 use crate::container::id::ContainerId;
 use crate::container::link::Failure;
+use crate::container::notify::{Manager, Notify};
 use crate::container::state::Identity;
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
@@ -24,7 +25,7 @@ use crate::supervisor::boot::{Handover, HeldSignals, await_ready};
 use crate::supervisor::control::{self, Answer, Request};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::removal;
-use crate::supervisor::{Parts, Supervisor};
+use crate::supervisor::{Parts, Readiness, Supervisor, Watched, records};
 
 pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
     let what = || format!("run {}", args.create.id);
@@ -41,7 +42,10 @@ pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
 /// This process is the supervisor, and its exit code the container's.
 fn foreground(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
     // S-27: without us there is nobody to own its terminal and its exit code.
-    let options = CreateOptions { dies_with_parent: true, ..options(global, &args.create, prepared) };
+    let options = options(global, &args.create, prepared)?;
+    // Ready is what its hooks say, and they need no socket for it.
+    let notify = options.notify && !prepared.settings.plan.has_hooks();
+    let options = CreateOptions { dies_with_parent: true, notify, ..options };
     let held = HeldSignals::begin()?;
     let mut created = make_with(global, &args.create, prepared, &options)?;
     let mut supervisor = attend(global, args, prepared, &mut created)?;
@@ -81,12 +85,19 @@ fn start_error(supervisor: &Supervisor, text: String, code: Option<i32>, exit: O
 fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &mut Created) -> Result<Supervisor> {
     let plan = prepared.settings.plan.clone();
     let records = if plan.has_hooks() { Some(begin_records(prepared, created, false)?) } else { None };
+    if plan.has_hooks() {
+        records::tell_panics(&created.dir, &plan.container);
+    }
     let listener = match plan.has_hooks() {
         true => Some(control::listen_in(fd::open_path(&created.dir)?.as_fd())?),
         false => None,
     };
     let relay = created.terminal.take().map(Relay::begin).transpose().context("take over the terminal")?;
-    Supervisor::new(Parts {
+    let readiness = match plan.has_hooks() {
+        true => Manager::of_caller()?.map(Readiness::AtRunning),
+        false => Notify::listen(&created.dir)?.map(Readiness::FromInside),
+    };
+    let mut supervisor = Supervisor::new(Parts {
         id: args.create.id.clone(),
         root: global.root()?,
         dir: created.dir.clone(),
@@ -94,13 +105,18 @@ fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &
         namespaces: kept_namespaces(&plan, created)?,
         plan,
         records,
-        pidfd: created.pidfd.try_clone()?,
-        proc_dir: created.proc_dir.try_clone()?,
-        parent: true,
+        init: Some(Watched {
+            pidfd: created.pidfd.try_clone()?,
+            proc_dir: created.proc_dir.try_clone()?,
+            parent: true,
+        }),
         listener,
         relay,
         foreground: true,
-    })
+        readiness,
+    })?;
+    supervisor.remember();
+    Ok(supervisor)
 }
 
 /// As runc: init is left to whoever reaps orphans.
@@ -108,8 +124,10 @@ fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) ->
     refuse_lost_terminal(&args.create, prepared)?;
     let mut created = make(global, &args.create, prepared)?;
     drop(created.lock.take());
+    let notify = Notify::listen(&created.dir)?;
     start::plain(&created.state, &created.dir)?;
     created.keep();
+    start::relay_readiness(global, notify, &created.state);
     Ok(0)
 }
 
@@ -118,9 +136,13 @@ fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepare
     refuse_lost_terminal(&args.create, prepared)?;
     launch(global, &args.create, prepared)?;
     let container = lookup::container(global, &args.create.id)?;
+    let notify = Notify::listen(&container.dir)?;
     let why = match container.ask(Request::Start)? {
         Some(Answer::Ok) => match start::poststart(&container.state, &container.dir) {
-            Ok(()) => return Ok(0),
+            Ok(()) => {
+                start::relay_readiness(global, notify, &container.state);
+                return Ok(0);
+            }
             Err(error) => error,
         },
         Some(Answer::Error(text)) => match code_at_the_end(&container) {
@@ -131,7 +153,7 @@ fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepare
         _ => anyhow::anyhow!("the supervisor ended before the container was running"),
     };
     // All of it goes: nobody has got an id to delete it by.
-    if let Err(error) = super::delete::remove(&container.root, &container.id, true) {
+    if let Err(error) = super::delete::remove(global, &container.id, true) {
         Log::new(global).warn(&format!("{error:#}"));
     }
     Err(why)
@@ -173,7 +195,7 @@ pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> 
 fn undo(global: &Global, id: &ContainerId, creator: Pid) {
     let Ok(root) = global.root() else { return };
     if Identity::load(&root.container(id)).is_ok_and(|identity| identity.creator.pid == creator.as_raw())
-        && let Err(error) = super::delete::remove(&root, id, true)
+        && let Err(error) = super::delete::remove(global, id, true)
     {
         Log::new(global).warn(&format!("{error:#}"));
     }

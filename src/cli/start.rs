@@ -1,33 +1,53 @@
 //! `start`
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::{Global, Id};
-use super::lookup;
+use super::log::Log;
+use super::lookup::{self, Container};
+use crate::container::id::ContainerId;
+use crate::container::notify::Notify;
 use crate::container::state::{Init, State, Status, lock};
 use crate::container::{hooks, start};
 use crate::lifecycle::signal::Signal;
 use crate::linux::pidfd;
-use crate::supervisor::control::{Answer, Request, no_supervisor};
+use crate::supervisor::control::{Answer, Request};
 
 pub fn run(global: &Global, args: &Id) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
-    if !container.state.has_hooks {
+    let notify = Notify::listen(&container.dir).with_context(|| format!("start {}", args.id))?;
+    if container.state.has_hooks {
+        with_hooks(&container, &args.id)?;
+    } else {
         let _lock = lock(&container.dir)?;
         plain(&container.state, &container.dir)?;
-        return Ok(0);
     }
+    relay_readiness(global, notify, &container.state);
+    Ok(0)
+}
+
+/// The container is running; who called us is told so when it says that it is ready, as by runc.
+pub fn relay_readiness(global: &Global, notify: Option<Notify>, state: &State) {
+    if let (Some(notify), Some(init)) = (notify, state.init())
+        && let Err(error) = notify.relay(init.pid, init.pidfd.as_fd())
+    {
+        Log::new(global).warn(&format!("start {}: {error:#}", state.id));
+    }
+}
+
+fn with_hooks(container: &Container, id: &ContainerId) -> Result<()> {
     match container.ask(Request::Start)? {
         Some(Answer::Ok) => poststart(&container.state, &container.dir)?,
-        Some(Answer::Error(text)) => bail!("start {}: {text}", args.id),
+        Some(Answer::Error(text)) => bail!("start {}: {text}", id),
         _ if container.status() == Status::Stopped => {
-            bail!("start {}: cannot start a container that has stopped", args.id)
+            bail!("start {}: cannot start a container that has stopped", id)
         }
-        _ => no_supervisor(args.id.as_str())?,
+        _ => lookup::no_supervisor(id)?,
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Starts a container without lifecycle hooks.
@@ -43,7 +63,7 @@ pub fn poststart(state: &State, dir: &Path) -> Result<()> {
         && let Some(Init { pidfd, .. }) = state.init()
     {
         // Gone already is as good.
-        let _ = pidfd::send_signal(std::os::fd::AsFd::as_fd(&pidfd), Signal::KILL.number());
+        let _ = pidfd::send_signal(pidfd.as_fd(), Signal::KILL.number());
     }
     result
 }

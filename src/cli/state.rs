@@ -5,9 +5,16 @@ use serde_json::Value;
 
 use super::args::{Global, Id};
 use super::lookup::{self, Container};
+use crate::supervisor::control;
 
 pub fn run(global: &Global, args: &Id) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
+    if container.state.has_hooks
+        && !control::is_there(&container.dir)
+        && let Err(error) = container.see_to_a_supervisor()
+    {
+        container.log.warn(&format!("state {}: {error:#}", args.id));
+    }
     println!("{}", serde_json::to_string_pretty(&describe(&container))?);
     Ok(0)
 }

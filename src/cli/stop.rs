@@ -11,7 +11,7 @@ use crate::container::state::Status;
 use crate::lifecycle::model::Plan;
 use crate::lifecycle::signal::Signal;
 use crate::linux::{clock, exit, fd, pidfd};
-use crate::supervisor::control::{Answer, Request, no_supervisor};
+use crate::supervisor::control::{Answer, Request};
 use crate::supervisor::settings::Settings;
 
 pub fn run(global: &Global, args: &Stop) -> Result<u8> {
@@ -32,7 +32,7 @@ fn with_hooks(container: &Container, args: &Stop) -> Result<String> {
         Some(Answer::Error(text)) => bail!("stop {}: {text}", args.id),
         Some(_) => {}
         None if container.status() == Status::Stopped => {}
-        None => no_supervisor(args.id.as_str())?,
+        None => lookup::no_supervisor(&args.id)?,
     }
     let exit = container.lifecycle().and_then(|status| status.exit);
     Ok(exit.map_or(String::new(), |exit| {

@@ -1,258 +1,119 @@
-//! `test`: rehearses a container's whole life with its hooks, without a cluster (interface.md 2.3).
+//! `test`: rehearses containers' whole lives with their hooks, without a cluster (interface.md 2.3).
 //!
-//! The rehearsal is a `run --detach` of a bundle that is made for it, in a state root of its own; then the verbs' own
-//! requests follow: start, exec, stop, delete. What happened is read from the journal, as everybody reads it.
+//! The files become a cast: the containers of each Pod. The director takes each Pod through its life, by way of an actor for
+//! each container: a `run --detach` of a bundle that is made for it, in a state root of its own, then the verbs' own
+//! requests: start, exec, stop, delete. What happened is read from the journal, as everybody reads it.
 
+pub mod actor;
+mod advice;
+mod cast;
+mod director;
+pub mod expect;
+pub mod fault;
+mod junit;
+mod listeners;
+mod progress;
+mod report;
 mod stage;
+mod target;
 mod verdict;
+mod wire;
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signalfd::SignalFd;
+use anyhow::{Result, anyhow};
 
-use super::args::{Global, Test, TestFormat};
-use super::create::Prepared;
+use super::args::{Global, PictureFormat, Test, TestFormat};
 use super::log::Log;
-use super::{delete, run, with_code};
-use crate::container::id::ContainerId;
-use crate::lifecycle::model::Hook;
-use crate::lifecycle::source::{self, Resolved, Sources};
-use crate::lifecycle::status::Status;
+use super::timeline::{self, Terminal};
+use super::with_code;
 use crate::lifecycle::time::Instant;
+use crate::lifecycle::timeline::{Life, Story};
 use crate::linux::clock;
-use crate::supervisor::boot::take_signals;
-use crate::supervisor::control::{self, Answer, Request};
-use crate::supervisor::settings::Settings;
-use stage::Stage;
+use director::Director;
+use progress::Progress;
+use target::Target;
+use verdict::Verdict;
 
 pub fn run(global: &Global, args: &Test) -> Result<u8> {
-    let resolved = resolve(args).map_err(|error| with_code(2, error))?;
+    let (troupes, warnings) = cast::of(args).map_err(|error| with_code(2, error))?;
+    let targets = Targets::open(args).map_err(|error| with_code(2, error))?;
     let log = Log::new(global);
-    resolved.warnings.iter().for_each(|warning| log.warn(warning));
-    // From here on ^C ends the rehearsal in order, with nothing left behind.
-    let signals = take_signals()?;
-    let stage = Stage::set(args, &resolved).map_err(|error| with_code(stage::code_of(&error), error))?;
-    let rehearsal = Rehearsal::begin(global, args, &stage, resolved, signals)?;
-    let lived = rehearsal.live();
-    let verdict = rehearsal.verdict();
-    let gone = rehearsal.end();
-    drop(stage);
-    lived?;
-    gone?;
-    let verdict = verdict?;
-    match args.format {
-        TestFormat::Text => print!("{}", verdict.text(args.quiet)),
-        TestFormat::Json => println!("{:#}", verdict.json()),
-    }
-    Ok(if verdict.passed() { 0 } else { 1 })
+    warnings.iter().for_each(|warning| log.warn(warning));
+    let jobs = args.jobs.map(usize::from).or(std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let containers = troupes.iter().map(|troupe| troupe.players.len()).sum();
+    let progress = Progress::new(args.quiet, containers);
+    let fates = Director::new(&troupes, jobs, args.run_for, progress)?.direct()?;
+    let players = troupes.iter().flat_map(|troupe| &troupe.players);
+    let verdicts: Vec<Verdict> = players.zip(fates).map(|(player, fate)| Verdict::of(player, fate)).collect();
+    targets.write(&verdicts)?;
+    print(args, &verdicts);
+    Ok(failure(&verdicts))
 }
 
-/// The hooks of the file; all that is wrong with it at once.
-fn resolve(args: &Test) -> Result<Resolved> {
-    let none = Default::default();
-    let resolved = source::resolve(&Sources {
-        pod: Some(&args.file),
-        container: args.container.as_deref(),
-        lifecycle: None,
-        annotations: &none,
-        bundle: std::path::Path::new("/nonexistent"),
-        id: args.container.as_deref().unwrap_or("container"),
-        flags_are_global: false,
-    })?;
-    if !resolved.plan.has_hooks() {
-        bail!(
-            "{}: container {:?} has no hooks: there is nothing to rehearse",
-            args.file.display(),
-            resolved.plan.container
-        );
-    }
-    Ok(resolved)
+/// `--junit` and `--timeline`.
+struct Targets {
+    junit: Option<Target>,
+    timeline: Option<(PictureFormat, Target)>,
 }
 
-/// How often a long wait says that it goes on.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-struct Rehearsal<'a> {
-    args: &'a Test,
-    /// The command line of the stage's own state root.
-    global: Global,
-    id: ContainerId,
-    dir: PathBuf,
-    plan: crate::lifecycle::model::Plan,
-    signals: SignalFd,
-}
-
-impl<'a> Rehearsal<'a> {
-    /// Creates the container and its supervisor.
-    fn begin(
-        global: &Global,
-        args: &'a Test,
-        stage: &Stage,
-        resolved: Resolved,
-        signals: SignalFd,
-    ) -> Result<Rehearsal<'a>> {
-        let name: String =
-            resolved.plan.container.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        let id: ContainerId = format!("test-{name}-{}", std::process::id()).parse().map_err(anyhow::Error::msg)?;
-        let global = stage.global(global);
-        let prepared = Prepared {
-            bundle: stage.bundle().map_err(|error| with_code(2, error))?,
-            settings: Settings { plan: resolved.plan, hook_log_dir: None, no_history: false },
-        };
-        run::launch(&global, &stage.create_args(&id), &prepared)
-            .with_context(|| format!("this machine cannot run the container of {}", args.file.display()))?;
-        let dir = global.root()?.container(&id);
-        Ok(Rehearsal { args, global, id, dir, plan: prepared.settings.plan, signals })
-    }
-
-    /// Start, running, exec, stop: to the end of postStop. A start that fails is part of the life, not an error of ours.
-    fn live(&self) -> Result<()> {
-        let hooks = self.waits_for(&[Hook::PreStart, Hook::PostStart]);
-        self.say(&format!("start{hooks}"));
-        let begun = clock::now();
-        if let Answer::Error(text) = self.ask(Request::Start, &format!("the start{hooks}"))? {
-            self.say(&format!("start: {text}"));
-        } else {
-            self.say(&format!("running after {}", spent(begun)));
-            if let Some(script) = &self.args.exec {
-                self.exec(script)?;
-            }
-            self.run_for(self.args.run_for)?;
+impl Targets {
+    fn open(args: &Test) -> Result<Targets> {
+        if args.junit.is_some() && args.junit == args.timeline {
+            return Err(anyhow!("--junit and --timeline name the same file: give each its own"));
         }
-        let hooks = self.waits_for(&[Hook::PreStop, Hook::PostStop]);
-        let grace = self.args.grace.unwrap_or(self.plan.grace_seconds);
-        self.say(&format!("stop{hooks}, grace period {grace}s"));
-        let begun = clock::now();
-        self.ask(Request::Stop { grace_seconds: self.args.grace }, &format!("the stop{hooks}"))?;
-        self.say(&format!("stopped after {}", spent(begun)));
-        Ok(())
+        let format = args.timeline.as_deref().map(target::picture_format).transpose()?;
+        let junit = args.junit.as_deref().map(|path| Target::open("--junit", path)).transpose()?;
+        let timeline = args.timeline.as_deref().map(|path| Target::open("--timeline", path)).transpose()?;
+        Ok(Targets { junit, timeline: format.zip(timeline) })
     }
 
-    /// The handlers that the next step will run, in a word or two each.
-    fn waits_for(&self, hooks: &[Hook]) -> String {
-        let entries = hooks.iter().flat_map(|hook| self.plan.entries(*hook).iter().map(move |entry| (hook, entry)));
-        let words: Vec<String> = entries.map(|(hook, entry)| format!("{hook} {}", entry.handler.name())).collect();
-        if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
-    }
-
-    /// Asks the supervisor and waits. A signal to us kills the container, and the life goes on to its end.
-    fn ask(&self, request: Request, what: &str) -> Result<Answer> {
-        let lost = || anyhow!("the supervisor of {} ended before {what} was over", self.id);
-        let Some(connection) = control::connect(&self.dir)? else {
-            return if self.is_over() { Ok(Answer::Ok) } else { Err(lost()) };
-        };
-        control::send_request(&connection, request)?;
-        let begun = clock::now();
-        let mut next_word = begun + PATIENCE;
-        loop {
-            match self.wait(Some(&connection), Some(next_word))? {
-                Woken::Ready => {
-                    let answer = control::read_answer(&connection)?;
-                    return answer.or_else(|| self.is_over().then_some(Answer::Ok)).ok_or_else(lost);
-                }
-                Woken::Time => {
-                    self.say(&format!("waiting for {what}: {}", spent(begun)));
-                    next_word = next_word + PATIENCE;
-                }
-                Woken::Signal => self.interrupt()?,
-            }
+    fn write(self, verdicts: &[Verdict]) -> Result<()> {
+        if let Some(junit) = self.junit {
+            junit.write(&junit::report(verdicts)?)?;
         }
-    }
-
-    /// A supervisor ends with its container's life, postStop included.
-    fn is_over(&self) -> bool {
-        Status::load(&self.dir).is_ok_and(|status| status.phase == "Stopped")
-    }
-
-    /// Lets the container run, unless it ends by itself.
-    fn run_for(&self, span: Duration) -> Result<()> {
-        let connection = control::connect(&self.dir)?;
-        if let Some(connection) = &connection {
-            control::send_request(connection, Request::Wait)?;
-        }
-        match self.wait(connection.as_ref(), Some(clock::now() + span))? {
-            Woken::Ready => self.say("the container ended by itself"),
-            Woken::Time | Woken::Signal => {}
+        if let Some((format, timeline)) = self.timeline {
+            timeline.write(&drawn(verdicts, format, target::TERMINAL))?;
         }
         Ok(())
     }
-
-    fn wait(&self, connection: Option<&OwnedFd>, until: Option<Instant>) -> Result<Woken> {
-        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        fds.extend(connection.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
-        loop {
-            let left = until.map(|until| until - clock::now());
-            let timeout = left.map_or(PollTimeout::NONE, |left| {
-                PollTimeout::from(u16::try_from(left.as_millis() + 1).unwrap_or(u16::MAX))
-            });
-            match poll(&mut fds, timeout) {
-                Ok(_) | Err(nix::Error::EINTR) => {}
-                Err(error) => return Err(error).context("poll"),
-            }
-            if fds.get(1).is_some_and(|fd| fd.any().unwrap_or(false)) {
-                return Ok(Woken::Ready);
-            }
-            let mut asked = false;
-            while let Ok(Some(info)) = self.signals.read_signal() {
-                asked |= [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].contains(&(info.ssi_signo as i32));
-            }
-            if asked {
-                return Ok(Woken::Signal);
-            }
-            if until.is_some_and(|until| until <= clock::now()) {
-                return Ok(Woken::Time);
-            }
-        }
-    }
-
-    fn interrupt(&self) -> Result<()> {
-        self.say("interrupted: killing the container");
-        let request = Request::Kill { signal: crate::lifecycle::signal::Signal::KILL, all: false, raw: false };
-        control::ask_in(&self.dir, request).map(drop)
-    }
-
-    /// `--exec`: shows from inside what a hook did.
-    fn exec(&self, script: &str) -> Result<()> {
-        let mut command = Command::new("/proc/self/exe");
-        command.arg("--root").arg(self.global.root()?.path()).args(["exec", self.id.as_str(), "/bin/sh", "-c", script]);
-        let output = command.output().with_context(|| format!("exec {script:?}"))?;
-        let shown = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        self.say(&format!("exec {script}"));
-        shown.lines().for_each(|line| self.say(&format!("  | {line}")));
-        if !output.status.success() {
-            self.say(&format!("  exit code {}", output.status.code().unwrap_or(255)));
-        }
-        Ok(())
-    }
-
-    fn verdict(&self) -> Result<verdict::Verdict> {
-        verdict::Verdict::of(&self.id, &self.dir, &self.plan)
-    }
-
-    /// Removes the container; its journal and the hooks' output are in the history from now on.
-    fn end(&self) -> Result<()> {
-        delete::remove(&self.global.root()?, &self.id, true).map(drop)
-    }
-
-    /// Progress goes to stderr: what is printed at the end is the result.
-    fn say(&self, text: &str) {
-        if !self.args.quiet {
-            // Nobody may be there to read it.
-            let _ = writeln!(std::io::stderr(), "{}: {}", self.plan.container, text.trim_end());
-        }
-    }
 }
 
-enum Woken {
-    Ready,
-    Time,
-    Signal,
+fn print(args: &Test, verdicts: &[Verdict]) {
+    let text = match args.format {
+        TestFormat::Text => {
+            report::text(verdicts, args.quiet, &drawn(verdicts, PictureFormat::Text, Terminal::of_stdout()))
+        }
+        TestFormat::Json => format!("{:#}\n", report::json(verdicts)),
+        TestFormat::Tap => report::tap(verdicts),
+        TestFormat::Github => report::github(verdicts),
+    };
+    // Who closed the pipe has seen enough; the exit code is for whoever else waits.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn drawn(verdicts: &[Verdict], format: PictureFormat, terminal: Terminal) -> String {
+    timeline::render(&stories(verdicts), format, terminal)
+}
+
+/// The lives of all containers that had one.
+fn stories(verdicts: &[Verdict]) -> Vec<Story> {
+    let story = |verdict: &Verdict| {
+        let act = verdict.act.as_ref()?;
+        let mut life = Life::of(&act.records, None)?;
+        let plan = &verdict.player.part.plan;
+        life.describe(plan);
+        let (records, status) = (act.records.clone(), Some(act.status.clone()));
+        Some(Story { life, records, status, plan: Some(plan.clone()), output: act.logs.clone() })
+    };
+    verdicts.iter().filter_map(story).collect()
+}
+
+/// interface.md 2.4, over all containers: this machine's fault before bad input, and that before a failed verdict.
+fn failure(verdicts: &[Verdict]) -> u8 {
+    let own = verdicts.iter().filter_map(|verdict| verdict.failure).max();
+    let passed = verdicts.iter().all(Verdict::passed);
+    own.unwrap_or(if passed { 0 } else { 1 })
 }
 
 fn spent(since: Instant) -> String {

@@ -4,14 +4,33 @@ use std::error::Error as _;
 use std::ffi::OsString;
 
 use clap::CommandFactory;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::Cli;
+use super::help;
 use super::log::Log;
+
+/// What people type who come from runc, docker or podman, and the verb that they mean.
+const HABITS: &[(&str, &str)] = &[
+    ("completion", "completions"),
+    ("info", "doctor"),
+    ("inspect", "state"),
+    ("lint", "check"),
+    ("ls", "list"),
+    ("remove", "delete"),
+    ("rm", "delete"),
+    ("top", "ps"),
+    ("unpause", "resume"),
+    ("validate", "check"),
+    ("version", "--version"),
+];
 
 /// Prints help, the version, or what is wrong. The exit code is 2 for that (interface.md 2.4), but where a runtime's
 /// caller would see an error of the verb.
 pub fn answer(arguments: &[OsString], error: &clap::Error) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+        return show_help(arguments);
+    }
     if !error.use_stderr() {
         // There is nobody left to tell when this cannot be printed.
         let _ = error.print();
@@ -26,11 +45,29 @@ pub fn answer(arguments: &[OsString], error: &clap::Error) -> u8 {
         log.error(&anyhow::anyhow!(text));
         return 1;
     }
+    if let Some(text) = habit(error) {
+        log.error(&anyhow::anyhow!(text));
+        return 2;
+    }
     let _ = error.print();
     let text = error.to_string();
     let text = text.lines().next().unwrap_or_default();
     log.file_error(text.strip_prefix("error: ").unwrap_or(text));
     2
+}
+
+/// The same command line once more, by the definition that has examples. Help that was not asked for is an error.
+fn show_help(arguments: &[OsString]) -> u8 {
+    let Err(help) = help::command().try_get_matches_from(arguments) else { return 2 };
+    // There is nobody left to tell when this cannot be printed.
+    let _ = help.print();
+    if help.use_stderr() { 2 } else { 0 }
+}
+
+fn habit(error: &clap::Error) -> Option<String> {
+    let typed = context(error, ContextKind::InvalidSubcommand)?;
+    let (_, verb) = HABITS.iter().find(|(habit, _)| *habit == typed)?;
+    Some(format!("there is no verb {typed}: it is `bookend {verb}` here; `bookend --help` lists all"))
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
@@ -51,7 +88,7 @@ fn unbuilt(error: &clap::Error) -> Option<String> {
     let verb = context(error, ContextKind::InvalidSubcommand)?;
     match verb {
         "checkpoint" | "restore" => Some(format!("{verb}: saving a container to disk is not offered by bookend")),
-        "update" | "events" | "features" | "restart" | "doctor" | "config" | "completions" | "man" => {
+        "update" | "events" | "features" | "restart" => {
             Some(format!("{verb}: not supported by this version of bookend yet"))
         }
         _ => None,

@@ -11,7 +11,7 @@ use crate::container::id::ContainerId;
 use crate::container::state::Status as Oci;
 use crate::lifecycle::status::Status;
 use crate::linux::{exit, fd, pidfd};
-use crate::supervisor::control::{Answer, Request, no_supervisor};
+use crate::supervisor::control::{Answer, Request};
 
 pub fn run(global: &Global, args: &Id) -> Result<u8> {
     let code = match lookup::container(global, &args.id) {
@@ -44,7 +44,7 @@ fn with_hooks(container: &Container) -> Result<Option<i32>> {
         _ if container.status() == Oci::Stopped => {
             Ok(container.lifecycle().and_then(|status| status.exit).and_then(|exit| exit.code))
         }
-        _ => no_supervisor(container.id.as_str()).map(|()| None),
+        _ => lookup::no_supervisor(&container.id).map(|()| None),
     }
 }
 

@@ -65,6 +65,12 @@ fn names(mask: u64) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
+/// The capabilities that the kernel knows and this process does not have, by name; "" when it has all.
+pub fn missing() -> Result<String> {
+    let known = (0..64).take_while(|bit| capability::in_bounding(*bit).is_some()).fold(0, |mask, bit| mask | 1 << bit);
+    Ok(names(known & !capability::get().context("capget")?.effective))
+}
+
 /// What a process shall have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -99,6 +105,12 @@ impl Wanted {
             }
         }
         Ok(())
+    }
+
+    /// Makes all that is permitted effective again, which a change of user took away.
+    pub fn raise_all() -> Result<()> {
+        let now = capability::get().context("capget")?;
+        capability::set(Sets { effective: now.permitted, ..now }).context("make the permitted capabilities effective")
     }
 
     /// Sets the other four, after the change of user. Returns what cannot be raised, for a warning.

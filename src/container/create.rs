@@ -1,5 +1,6 @@
 //! `create`: makes a container up to the point where its program could be executed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
@@ -20,9 +21,10 @@ use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
 use super::root::Root;
 use super::rootfs::Sources;
+use super::seccomp::{Connection, Filter};
 use super::start;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State, Status};
-use super::{idmap, process, terminal, user};
+use super::{idmap, notify, process, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
@@ -45,6 +47,8 @@ pub struct CreateOptions {
     pub lookup_program: bool,
     /// Init is killed when its parent, the caller, ends (S-27).
     pub dies_with_parent: bool,
+    /// The container is given a socket to say that it is ready.
+    pub notify: bool,
 }
 
 impl Default for CreateOptions {
@@ -58,6 +62,7 @@ impl Default for CreateOptions {
             rootless: !nix::unistd::geteuid().is_root(),
             lookup_program: true,
             dies_with_parent: false,
+            notify: false,
         }
     }
 }
@@ -135,6 +140,8 @@ pub fn create(
     let listen_fds = process::listen_fds();
     process::check_passed(listen_fds + options.preserve_fds)?;
     let console = reach_console(&bundle.config, options)?;
+    let (filter, warned) = Filter::of(&bundle.config)?;
+    let agent = filter.as_ref().map_or(Ok(None), Filter::reach_agent)?;
     let namespaces = Namespaces::open(&bundle.config)?;
     check_rights(&namespaces, options)?;
     let cgroup = plan_cgroup(&bundle.config, id, options.rootless)?;
@@ -142,8 +149,10 @@ pub fn create(
     let mut undo = Undo::default();
     let dir = make_directory(root, id, &mut undo)?;
     let lock = state::lock(&dir)?;
+    let bundle = &with_notify(bundle, &dir, options)?;
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
+    filter.as_ref().map_or(Ok(()), |filter| filter.save(&dir))?;
     // The directory says what there is before there is anything (R1).
     make_cgroup(&cgroup, &bundle.config, options.rootless, &mut undo)?;
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
@@ -152,15 +161,17 @@ pub fn create(
 
     let verbs_end = ours.as_raw_fd();
     let (namespaces, state_now) = (&namespaces, state.clone());
-    let birth = Birth { bundle, options, namespaces, state: state_now, listener, link: theirs, verbs_end, listen_fds };
+    let birth =
+        Birth { bundle, options, namespaces, state: state_now, listener, link: theirs, filter, verbs_end, listen_fds };
     let (pid, pidfd, in_cgroup) = clone_init(birth, sources, &cgroup, &mut undo)?;
     let proc_dir = Procfs::open().and_then(|proc| proc.process(pid)).context("open /proc of init")?;
     let init = ProcessId::of(pid)?;
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
 
-    let raising = Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup };
+    let raising =
+        Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, agent };
     let (mut terminal, mut warnings) = raising.serve(ours.as_fd())?;
-    warnings.splice(0..0, bundle.warnings.iter().cloned());
+    warnings.splice(0..0, bundle.warnings.iter().cloned().chain(warned));
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
     if let (Some(socket), Some(master)) = (&console, &terminal) {
         terminal::send_master(socket, master)?;
@@ -168,6 +179,14 @@ pub fn create(
     }
     write_pid_file(options.pid_file.as_deref(), pid, &mut undo)?;
     Ok(Created { state, dir, pidfd, proc_dir, terminal, warnings, lock: Some(lock), undo })
+}
+
+fn with_notify<'a>(bundle: &'a Bundle, dir: &Path, options: &CreateOptions) -> Result<Cow<'a, Bundle>> {
+    let mut bundle = Cow::Borrowed(bundle);
+    if options.notify {
+        notify::pass_in(dir, &mut bundle.to_mut().config)?;
+    }
+    Ok(bundle)
 }
 
 fn reach_console(config: &Spec, options: &CreateOptions) -> Result<Option<OwnedFd>> {
@@ -351,6 +370,8 @@ struct Raising<'a> {
     dir: &'a Path,
     proc_dir: BorrowedFd<'a>,
     in_cgroup: bool,
+    /// Of its seccomp filter.
+    agent: Option<Connection>,
 }
 
 impl Raising<'_> {
@@ -380,6 +401,10 @@ impl Raising<'_> {
                 }
                 Some((Message::Terminal, master)) => terminal = master,
                 Some((Message::Warning(warning), _)) => warnings.push(warning),
+                Some((Message::Seccomp, Some(listener))) => {
+                    let agent = self.agent.as_ref().context("init has a seccomp listener that nobody asked for")?;
+                    agent.send(&listener, Pid::from_raw(self.state.pid), self.state, Status::Creating)?;
+                }
                 Some((Message::Ready, _)) => return Ok((terminal, warnings)),
                 Some((Message::Failed(failure), _)) => bail!(failure),
                 Some((other, _)) => bail!("init said {other:?} before it was ready"),

@@ -10,10 +10,12 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxNamespaceType, Process};
 
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, CLONE_NEWTIME, Join};
+use super::seccomp::{Filter, Moment};
+use super::stand_in::StandIn;
 use super::state::{Init, State, Status};
 use super::{create, hooks, idmap, init, limits, process, rootfs, terminal, user};
 use crate::cgroup::Cgroup;
@@ -45,6 +47,8 @@ pub struct ExecOptions {
     pub cgroup_child: Option<String>,
     /// Also in a paused container, where it does not run before the container is resumed.
     pub ignore_paused: bool,
+    /// What it does in place of its program, which is then not even looked up.
+    pub instead: Option<StandIn>,
 }
 
 impl ExecOptions {
@@ -56,6 +60,7 @@ impl ExecOptions {
             stdio: None,
             cgroup_child: None,
             ignore_paused: false,
+            instead: None,
         }
     }
 }
@@ -125,7 +130,7 @@ fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
         };
         process::give_stdio(stdio, uid)?;
     }
-    let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless };
+    let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless, filter: Filter::load(dir)? };
     born(birth, place, CloneFlags::empty(), join, || Ok(()), console)
 }
 
@@ -147,6 +152,14 @@ impl Network {
             held => foreign(held, kinds)?,
         };
         Ok(Network(joins))
+    }
+
+    /// Of a container that has exited and whose namespaces nobody held: only the host's is still there, where that was its.
+    pub fn after_all(state: &State, dir: &Path) -> Result<Option<Network>> {
+        let config = hooks::snapshot(state, dir)?;
+        let namespaces = config.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+        let own = namespaces.into_iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::Network);
+        Ok((!own).then_some(Network(Vec::new())))
     }
 
     /// Whether it is another than ours.
@@ -201,7 +214,7 @@ fn spawn_after_in(held: &[(CloneFlags, OwnedFd)], dir: &Path, options: &ExecOpti
     };
     let place = Place { state: &state, init: None, child: options.cgroup_child.as_deref() };
     let proc = Procfs::open().context("open /proc")?;
-    let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless };
+    let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless, filter: Filter::load(dir)? };
     born(birth, place, CloneFlags::CLONE_NEWPID, join, || rootfs::fresh_proc(&config), console)
 }
 
@@ -262,6 +275,8 @@ struct Birth<'a> {
     options: &'a ExecOptions,
     user_namespace: bool,
     rootless: bool,
+    /// The container's, for every process in it (X-E02).
+    filter: Option<Filter>,
 }
 
 /// Makes the process by way of a helper, which joins (`join`) and clones it; it finishes its own surroundings (`settle`).
@@ -279,6 +294,7 @@ fn born(
         Err(_) if place.state.rootless => (place.state.cgroup.clone(), false),
         Err(error) => return Err(error),
     };
+    let agent = birth.filter.as_ref().map_or(Ok(None), Filter::reach_agent)?;
     let directory = cgroup.clone_into()?;
     let (ours, theirs) = link::pair()?;
     let verbs_end = ours.as_raw_fd();
@@ -295,7 +311,11 @@ fn born(
     let child = || run(&birth, &theirs, verbs_end, settle);
     let (pid, pidfd, _) = create::by_helper(directory.as_ref().map(AsFd::as_fd), prepare, flags, child, admit)?;
     drop(theirs);
-    match hear(&ours) {
+    let ask = |listener: &OwnedFd| match &agent {
+        Some(agent) => agent.send(listener, pid, place.state, Status::Running),
+        None => bail!("the process has a seccomp listener that nobody asked for"),
+    };
+    match hear(&ours, ask) {
         Ok((terminal, warnings)) => {
             let terminal = give_terminal(console, terminal)?;
             Ok(Child { pid, pidfd, terminal, in_cgroup, warnings })
@@ -319,13 +339,14 @@ fn give_terminal(console: Option<OwnedFd>, master: Option<OwnedFd>) -> Result<Op
 }
 
 /// Listens until the process has executed its program: execve closes the link.
-fn hear(link: &OwnedFd) -> Result<(Option<OwnedFd>, Vec<String>)> {
+fn hear(link: &OwnedFd, ask: impl Fn(&OwnedFd) -> Result<()>) -> Result<(Option<OwnedFd>, Vec<String>)> {
     let (mut terminal, mut warnings) = (None, Vec::new());
     loop {
         match link::receive(link.as_fd())? {
             None => return Ok((terminal, warnings)),
             Some((Message::Terminal, master)) => terminal = master,
             Some((Message::Warning(warning), _)) => warnings.push(warning),
+            Some((Message::Seccomp, Some(listener))) => ask(&listener)?,
             Some((Message::Failed(failure), _)) => bail!(failure),
             Some((other, _)) => bail!("the process said {other:?} before its program"),
         }
@@ -362,10 +383,19 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     let kept = init::keep_first(&[link.as_fd()], first)?.pop().context("one for one")?;
     std::mem::forget(std::mem::replace(link, kept)); // its number may be another's by now
     let environment = process::environment(process, user::read_passwd, 0);
-    for warning in process::set_up(process, groups_denied)? {
+    let filter = birth.filter.as_ref();
+    for warning in process::set_up(process, groups_denied, filter, link.as_fd())? {
         link::send(link.as_fd(), &Message::Warning(warning), None)?;
+    }
+    if let Some(stand_in) = birth.options.instead {
+        signals::reset().context("reset signals")?;
+        // As execve would: whoever listens takes it for begun.
+        nix::unistd::close(link.as_raw_fd()).context("close the link")?;
+        stand_in.act();
     }
     let program = process::look_up(process, &environment)?;
     signals::reset().context("reset signals")?;
+    process::filter_at(Moment::BeforeReady, process, filter, link.as_fd())?;
+    process::filter_at(Moment::Last, process, filter, link.as_fd())?;
     Ok(process::exec(&program, process, &environment)?)
 }

@@ -162,7 +162,7 @@ fn wait(child: &mut Child, limit: Option<Duration>) -> Result<Option<ExitStatus>
     Ok(ended.then_some(status))
 }
 
-fn memory(name: &std::ffi::CStr) -> Result<File> {
+pub(super) fn memory(name: &std::ffi::CStr) -> Result<File> {
     let file = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).context("memfd_create")?;
     Ok(File::from(file))
 }

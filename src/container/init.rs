@@ -17,6 +17,7 @@ use super::hooks::{self, Point};
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
 use super::rootfs::{self, Prepared, RootfsOptions, Sources};
+use super::seccomp::{Filter, Moment};
 use super::state::{State, Status};
 use super::{limits, process, terminal, user};
 use crate::linux::process::{NoReturn, exit_now, set_dumpable, set_parent_death_signal};
@@ -35,6 +36,7 @@ pub struct Birth<'a> {
     /// `start.sock`.
     pub listener: OwnedFd,
     pub link: OwnedFd,
+    pub filter: Option<Filter>,
     /// The verb's end of the link, of which we have a copy.
     pub verbs_end: RawFd,
     /// Sockets that our own caller passed by LISTEN_FDS.
@@ -115,7 +117,8 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     let (listener, namespaces) = carry_nothing_in(birth, link, namespaces)?;
     set_dumpable(false).context("become non-dumpable")?;
     let environment = process::environment(birth.process(), user::read_passwd, birth.listen_fds);
-    for warning in process::set_up(birth.process(), groups_denied)? {
+    let filter = birth.filter.as_ref();
+    for warning in process::set_up(birth.process(), groups_denied, filter, link.as_fd())? {
         warn(link, Some(warning))?;
     }
     if birth.options.dies_with_parent {
@@ -128,6 +131,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     signals::reset().context("reset signals")?;
     signals::end_on_any().context("handle signals")?;
 
+    process::filter_at(Moment::BeforeReady, birth.process(), filter, link.as_fd())?;
     // `created`: everything is ready except the user's program.
     link::send(link.as_fd(), &Message::Ready, None)?;
     *link = wait_for_start(&listener, creator, &namespaces)?;
@@ -135,6 +139,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created)?;
     let program = process::look_up(birth.process(), &environment)?;
     link::send(link.as_fd(), &Message::Executing, None)?;
+    process::filter_at(Moment::Last, birth.process(), filter, link.as_fd())?;
     Ok(process::exec(&program, birth.process(), &environment)?)
 }
 

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 ///     |  <------ RunHooks --------|   prestart and createRuntime, before pivot_root
 ///     |  ------- HooksRun ------> |
 ///     |  <------ Terminal --------|   with the master of its terminal, where it has one
+///     |  <------ Seccomp ---------|   with the descriptor of the seccomp agent, where it has one
 ///     |  <------- Ready ----------|   `created`
 ///     |  <------- Failed(..) -----|   at any point; init ends with the code
 /// ```
@@ -38,6 +39,8 @@ pub enum Message {
     RunHooks,
     HooksRun,
     Terminal,
+    /// With the descriptor on which the seccomp agent is asked.
+    Seccomp,
     Ready,
     Start,
     Executing,
@@ -100,15 +103,19 @@ pub fn send(link: BorrowedFd<'_>, message: &Message, descriptor: Option<Borrowed
         let shorter = Failure { message, code: failure.code };
         bytes = serde_json::to_vec(&Message::Failed(shorter)).context("serialize a message")?;
     }
+    send_bytes(link, &bytes, descriptor).with_context(|| format!("send {message:?}"))
+}
+
+/// One message over a socket, with a descriptor.
+pub fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> std::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors: Vec<BorrowedFd> = descriptor.into_iter().collect();
     if !descriptors.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
     }
-    let parts = [IoSlice::new(&bytes)];
-    rustix::io::retry_on_intr(|| rustix::net::sendmsg(link, &parts, &mut control, SendFlags::NOSIGNAL))
-        .with_context(|| format!("send {message:?}"))?;
+    let parts = [IoSlice::new(bytes)];
+    rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL))?;
     Ok(())
 }
 

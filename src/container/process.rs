@@ -14,7 +14,8 @@ use oci_spec::runtime::Process;
 
 use super::capabilities::Wanted;
 use super::limits;
-use super::link::Failure;
+use super::link::{self, Failure, Message};
+use super::seccomp::{Filter, Moment};
 use super::user;
 use crate::linux::{fd, process};
 
@@ -22,7 +23,12 @@ use crate::linux::{fd, process};
 const UMASK: u32 = 0o022;
 
 /// Everything but the program. Inside the root, with the terminal in place; what is returned is to be told as warnings.
-pub fn set_up(process: &Process, groups_denied: bool) -> Result<Vec<String>> {
+pub fn set_up(
+    process: &Process,
+    groups_denied: bool,
+    filter: Option<&Filter>,
+    link: BorrowedFd<'_>,
+) -> Result<Vec<String>> {
     let wanted = Wanted::new(process.capabilities());
     umask(Mode::from_bits_truncate(process.user().umask().unwrap_or(UMASK)));
     limits::apply(process)?;
@@ -31,6 +37,7 @@ pub fn set_up(process: &Process, groups_denied: bool) -> Result<Vec<String>> {
     let entered = chdir(process.cwd());
     wanted.limit_bounding()?;
     user::become_user(process.user(), groups_denied)?;
+    filter_at(Moment::WithCapabilities, process, filter, link)?;
     let warning = wanted.apply()?;
     if entered.is_err() {
         // As the user, since root may not either (a directory of the user's own on a network file system).
@@ -41,6 +48,19 @@ pub fn set_up(process: &Process, groups_denied: bool) -> Result<Vec<String>> {
         process::set_no_new_privs().context("set no_new_privs")?;
     }
     Ok(warning.into_iter().collect())
+}
+
+/// Puts the filter over us, if this is its moment. The verb at the other end of the link gets what the agent needs.
+pub fn filter_at(moment: Moment, process: &Process, filter: Option<&Filter>, link: BorrowedFd<'_>) -> Result<()> {
+    let no_new_privs = process.no_new_privileges().unwrap_or(false);
+    let Some(filter) = filter.filter(|filter| filter.moment(no_new_privs) == moment) else { return Ok(()) };
+    if moment == Moment::WithCapabilities {
+        Wanted::raise_all()?;
+    }
+    match filter.install()? {
+        Some(listener) => link::send(link, &Message::Seccomp, Some(listener.as_fd())),
+        None => Ok(()),
+    }
 }
 
 /// The working directory must lie under our root: not one of the host, reached through a descriptor or a link (S9).

@@ -42,6 +42,22 @@ impl From<Failure> for StartError {
 }
 
 /// Tells the waiting init to execute its program, and waits until it has.
+pub fn start(state: &State, dir: &Path) -> std::result::Result<(), StartError> {
+    let Some(mut word) = Word::give(dir)? else {
+        return Err(failed(format!("cannot start a container in the {} state", state.status(dir))));
+    };
+    loop {
+        if let Some(result) = word.hear() {
+            return result;
+        }
+    }
+}
+
+fn failed(message: String) -> StartError {
+    StartError { message, code: 126 }
+}
+
+/// The word to execute the program, once it was given.
 ///
 /// ```text
 ///   start                     init
@@ -51,31 +67,55 @@ impl From<Failure> for StartError {
 ///     |  <------- (closed) -------|   after Executing: execve succeeded, or an exit that the pidfd tells
 ///     |  <------- Failed(..) -----|   execve failed; init ends with the code
 /// ```
-pub fn start(state: &State, dir: &Path) -> std::result::Result<(), StartError> {
-    let failed = |message: String| StartError { message, code: 126 };
-    let link = reach(dir, READY).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ECONNREFUSED) => {
-            failed(format!("cannot start a container in the {} state", state.status(dir)))
-        }
-        _ => failed(format!("connect {}: {error}", dir.join(READY).display())),
-    })?;
-    link::send(link.as_fd(), &Message::Start, None)
-        .map_err(|error| failed(format!("tell init to start: {error:#}")))?;
-    let receive = || link::receive(link.as_fd()).map_err(|error| failed(format!("hear from init: {error:#}")));
-    match receive()? {
-        Some((Message::Executing, _)) => {}
-        Some((Message::Failed(failure), _)) => return Err(failure.into()),
-        Some((other, _)) => return Err(failed(format!("init said {other:?}, expected Executing"))),
-        None => return Err(failed("init ended before it executed its program".to_owned())),
+pub struct Word {
+    link: OwnedFd,
+    /// The name of the socket, for the time after.
+    name: std::path::PathBuf,
+    executing: bool,
+}
+
+impl Word {
+    /// Gives it; None where init does not wait for it.
+    pub fn give(dir: &Path) -> std::result::Result<Option<Word>, StartError> {
+        let name = dir.join(READY);
+        let link = match reach(dir, READY) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),
+            link => link.map_err(|error| failed(format!("connect {}: {error}", name.display())))?,
+        };
+        link::send(link.as_fd(), &Message::Start, None)
+            .map_err(|error| failed(format!("tell init to start: {error:#}")))?;
+        Ok(Some(Word { link, name, executing: false }))
     }
-    match receive()? {
-        None => {}
-        Some((Message::Failed(failure), _)) => return Err(failure.into()),
-        Some((other, _)) => return Err(failed(format!("init said {other:?} after Executing"))),
+
+    /// Waits for one thing that init says; what came of it, once that is known.
+    pub fn hear(&mut self) -> Option<std::result::Result<(), StartError>> {
+        let heard = match link::receive(self.link.as_fd()) {
+            Ok(heard) => heard.map(|(message, _)| message),
+            Err(error) => return Some(Err(failed(format!("hear from init: {error:#}")))),
+        };
+        Some(match (heard, self.executing) {
+            (Some(Message::Executing), false) => {
+                self.executing = true;
+                return None;
+            }
+            (None, true) => {
+                // The listening end was closed by execve, so what is left is only the name. Another may have been first.
+                let _ = fs::remove_file(&self.name);
+                Ok(())
+            }
+            (None, false) => Err(failed("init ended before it executed its program".to_owned())),
+            (Some(Message::Failed(failure)), _) => Err(failure.into()),
+            (Some(other), false) => Err(failed(format!("init said {other:?}, expected Executing"))),
+            (Some(other), true) => Err(failed(format!("init said {other:?} after Executing"))),
+        })
     }
-    // The listening end was closed by execve, so what is left is only the name. Another `start` may have been first.
-    let _ = fs::remove_file(dir.join(READY));
-    Ok(())
+}
+
+impl AsFd for Word {
+    /// Readable when `hear` does not wait.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
 }
 
 /// Whether init waits for `start`.

@@ -22,6 +22,7 @@ use super::root::Root;
 use super::start;
 use crate::cgroup::Cgroup;
 use crate::linux::pidfd;
+use crate::linux::procfs::Procfs;
 
 /// The version of the runtime specification that `state` reports.
 pub const OCI_VERSION: &str = "1.3.0";
@@ -107,14 +108,25 @@ impl ProcessId {
 
     /// The process, if it is still there and has not ended.
     pub fn live(&self) -> Option<Init> {
+        let pidfd = self.open()?;
+        (!pidfd::has_ended(pidfd.as_fd())).then_some(Init { pid: Pid::from_raw(self.pid), pidfd })
+    }
+
+    /// The process with its directory in /proc, if it was not reaped yet.
+    pub fn find(&self) -> Option<(OwnedFd, OwnedFd)> {
+        let proc_dir = Procfs::open().and_then(|proc| proc.process(Pid::from_raw(self.pid))).ok()?;
+        // Last: while the number is this process's, the directory is.
+        Some((self.open()?, proc_dir))
+    }
+
+    fn open(&self) -> Option<OwnedFd> {
         if self.pid <= 0 || boot_id().ok()? != self.boot_id {
             return None;
         }
         let pid = Pid::from_raw(self.pid);
         // The descriptor first: once we hold it, the start time read by number belongs to it or to nobody.
         let pidfd = pidfd::open(pid).ok()?;
-        let same = pidfd::start_time(pid).is_ok_and(|start| start == self.start_time);
-        (same && !pidfd::has_ended(pidfd.as_fd())).then_some(Init { pid, pidfd })
+        pidfd::start_time(pid).is_ok_and(|start| start == self.start_time).then_some(pidfd)
     }
 }
 
@@ -286,7 +298,7 @@ pub fn lock(dir: &Path) -> Result<Lock> {
 /// No file of ours is larger; one that is was not written by us.
 const LARGEST: u64 = 16 << 20;
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     let file = file.with_context(|| format!("read {}", path.display()))?;
     let meta = file.metadata().with_context(|| format!("stat {}", path.display()))?;

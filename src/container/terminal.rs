@@ -8,7 +8,6 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use oci_spec::runtime::Process;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::link::{self, Message};
 use super::rootfs;
@@ -38,14 +37,8 @@ pub fn reach_socket(path: &Path) -> Result<OwnedFd> {
 
 /// Gives the master away: one message, as runc's console protocol has it.
 pub fn send_master(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [master.as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let name = [std::io::IoSlice::new(b"/dev/ptmx")];
-    rustix::net::sendmsg(socket, &name, &mut control, SendFlags::NOSIGNAL)
-        .context("send the terminal to the console socket")?;
-    Ok(())
+    link::send_bytes(socket.as_fd(), b"/dev/ptmx", Some(master.as_fd()))
+        .context("send the terminal to the console socket")
 }
 
 /// In the new process, inside its root and leading a session: makes the terminal, sends the master over the link, and puts

@@ -87,6 +87,21 @@ impl HookLog {
     /// logs of the container hold is taken into account, and no attempt gets more than half of what is left of 4 MiB, so
     /// that a chatty postStart leaves room for preStop.
     pub fn create(dir: &Path, hook: Hook, entry: Option<usize>, attempt: u32, policy: Policy) -> HookLog {
+        HookLog::begin(dir, (hook, entry, attempt), policy, create_new)
+    }
+
+    /// Goes on with the log of an attempt that a predecessor had begun; what was its last half is lost.
+    pub fn go_on(dir: &Path, hook: Hook, entry: Option<usize>, attempt: u32, policy: Policy) -> HookLog {
+        HookLog::begin(dir, (hook, entry, attempt), policy, open_old)
+    }
+
+    fn begin(
+        dir: &Path,
+        of: (Hook, Option<usize>, u32),
+        policy: Policy,
+        open_file: impl Fn(&Path) -> io::Result<File>,
+    ) -> HookLog {
+        let (hook, entry, attempt) = of;
         let mut log = HookLog {
             hook,
             policy,
@@ -101,7 +116,7 @@ impl HookLog {
             mirrors: [None, None],
         };
         if matches!(policy, Policy::File | Policy::Both) {
-            match open(dir, hook, entry, attempt) {
+            match open(dir, hook, entry, attempt, open_file) {
                 Ok((path, file, limit)) => {
                     log.stdout = Lines::new(Stream::Stdout, limit);
                     log.stderr = Lines::new(Stream::Stderr, limit);
@@ -283,7 +298,13 @@ pub fn parse_file_name(name: &str) -> Option<(Hook, Option<usize>, u32)> {
 }
 
 /// Makes the file and finds how much each stream of it may hold.
-fn open(dir: &Path, hook: Hook, entry: Option<usize>, attempt: u32) -> io::Result<(PathBuf, File, u64)> {
+fn open(
+    dir: &Path,
+    hook: Hook,
+    entry: Option<usize>,
+    attempt: u32,
+    open_file: impl Fn(&Path) -> io::Result<File>,
+) -> io::Result<(PathBuf, File, u64)> {
     use std::os::unix::fs::DirBuilderExt;
 
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
@@ -296,7 +317,7 @@ fn open(dir: &Path, hook: Hook, entry: Option<usize>, attempt: u32) -> io::Resul
         let _ = std::fs::remove_file(dir.join(file_name(hook, entry, old)));
     }
     let path = dir.join(file_name(hook, entry, attempt));
-    let file = create_new(&path)?;
+    let file = open_file(&path)?;
     let mut used = 0;
     for other in std::fs::read_dir(dir)? {
         used += other?.metadata()?.len();
@@ -321,6 +342,16 @@ fn create_new(path: &Path) -> io::Result<File> {
             open()
         }
         other => other,
+    }
+}
+
+/// Opens a file of a predecessor's for what comes now; it is made where it is missing.
+fn open_old(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).append(true).custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match options.open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        _ => create_new(path),
     }
 }
 

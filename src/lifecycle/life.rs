@@ -1,18 +1,22 @@
-//! What is remembered of a container's life between two steps.
+//! What is remembered of a container's life between two steps, and by the successor of a supervisor that was killed.
 
-use super::model::Plan;
+use serde::{Deserialize, Serialize};
+
+use super::model::{Hook, Plan};
 use super::outcome::Exit;
 use super::signal::Signal;
 use super::step::{FLOOR, RequestId, StopRequest};
 use super::time::Instant;
 
 /// The state of `step`: the phase with what belongs to it alone, and what outlives a phase.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Life {
     pub phase: Phase,
     /// postStart may still run while `Stopping` (P-11), so it is no part of a phase.
     pub post_start: Course,
     pub executed: bool,
+    /// Phase `Running` was entered.
+    pub ran: bool,
     /// The first thing that asked for the end, `kill` and `delete` included (O-04).
     pub asked: Option<Asked>,
     /// A stop that came in `Executing`.
@@ -29,14 +33,17 @@ pub struct Life {
     pub killed_after_grace: bool,
     /// preStop or postStop failed and its policy says that it counts.
     pub late_failure: bool,
-    /// Who waits for `Running`, for `Stopped`, and for the removal.
+    /// Who waits for `Running`, for `Stopped`, and for the removal. They ask a successor again.
+    #[serde(skip)]
     pub start: Option<RequestId>,
+    #[serde(skip)]
     pub stops: Vec<RequestId>,
+    #[serde(skip)]
     pub deletes: Vec<RequestId>,
 }
 
 /// lifecycle.md section 1, with two that have no name there: `Executing` and `Doomed` last milliseconds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Phase {
     Created,
     PreStart(Course),
@@ -52,7 +59,7 @@ pub enum Phase {
 }
 
 /// How far a hook is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Course {
     Pending,
     Trying {
@@ -109,7 +116,7 @@ impl Course {
 }
 
 /// A stop that is under way (S-06).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stopping {
     /// T0 + G
     pub budget_end: Instant,
@@ -120,7 +127,7 @@ pub struct Stopping {
     pub stage: Stage,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Stage {
     PreStop(Course),
     Signalled {
@@ -149,7 +156,7 @@ impl Stage {
 }
 
 /// A stop that waits for init's answer to `Execute`: only with it is known whether there is anything to stop.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AwaitedStop {
     pub asked_at: Instant,
     pub stopping: Stopping,
@@ -163,19 +170,19 @@ impl AwaitedStop {
 }
 
 /// Whether the container was started before it was given up: postStop runs only then (O-02).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Doom {
     BeforeStart,
     NeverExecuted,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     pub signal: Signal,
 }
 
 /// Why the start failed, with the text for who waits for it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fault {
     PreStartHook(String),
     PostStartHook(String),
@@ -189,6 +196,7 @@ impl Life {
             phase: Phase::Created,
             post_start: Course::Pending,
             executed: false,
+            ran: false,
             asked: None,
             awaited_stop: None,
             queued_stop: None,
@@ -286,6 +294,19 @@ impl Life {
                 Some(_) => "Error",
                 None => "Unknown",
             },
+        }
+    }
+
+    /// How far a hook is; `Over` where the phase says that it is not its turn.
+    pub fn course(&self, hook: Hook) -> &Course {
+        match (hook, &self.phase) {
+            (Hook::PreStart, Phase::PreStart(course)) | (Hook::PostStop, Phase::PostStop(course)) => course,
+            (Hook::PostStart, _) => &self.post_start,
+            (Hook::PreStop, Phase::Stopping(stopping)) => match &stopping.stage {
+                Stage::PreStop(course) | Stage::KilledIn(course) => course,
+                Stage::Signalled { .. } | Stage::Killed { .. } => &Course::Over,
+            },
+            _ => &Course::Over,
         }
     }
 

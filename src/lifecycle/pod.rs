@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::annotations::{self, Annotation, PREFIX};
 use super::file;
+use super::model::Hook;
 use super::rule::Rule;
 use super::tree::{Mark, Node, Value, integer, nearest, quote};
 use super::validate::{self, Problems, Wishes, legible, strings};
@@ -18,9 +21,29 @@ pub struct Chosen {
     /// `spec.containers[0]`, `spec.template.spec.containers[0]`.
     pub path: String,
     pub container: Node,
+    pub role: Role,
     /// The Pod's spec, for what all containers share.
     pub spec: Arc<Node>,
     pub metadata: Option<Arc<Node>>,
+}
+
+/// What a container is in its Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// An entry of `initContainers`: it runs to its end before the next is started, and has no hooks.
+    Init,
+    /// One of them with `restartPolicy: Always`: it lives on beside the others, and is stopped after them.
+    Sidecar,
+    Main,
+}
+
+/// All containers of one Pod, in the order in which they are started.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// `metadata.name` of the document.
+    pub name: Option<String>,
+    pub containers: Vec<Chosen>,
 }
 
 /// What `test` needs of a Pod's container (lifecycle hooks aside). `$(VAR)` is expanded already.
@@ -43,6 +66,7 @@ pub struct PodContainer {
 /// A Pod's spec in a document, and the metadata that belongs to it.
 #[derive(Clone, Copy)]
 pub struct Template<'a> {
+    pub name: Option<&'a str>,
     pub path: &'static str,
     pub spec: &'a Node,
     pub metadata: Option<&'a Node>,
@@ -51,17 +75,18 @@ pub struct Template<'a> {
 /// The Pod's spec of a document: its own, a workload's template's or a CronJob's.
 pub fn template(document: &Node) -> Option<Template<'_>> {
     let spec = document.get("spec")?;
+    let name = document.get("metadata").and_then(|metadata| metadata.get("name")?.text());
     if let Some(template) = spec.get("jobTemplate").and_then(|job| job.get("spec")?.get("template")) {
         let path = "spec.jobTemplate.spec.template.spec";
-        return Some(Template { path, spec: template.get("spec")?, metadata: template.get("metadata") });
+        return Some(Template { name, path, spec: template.get("spec")?, metadata: template.get("metadata") });
     }
     if let Some(template) = spec.get("template")
         && let Some(inner) = template.get("spec")
     {
-        return Some(Template { path: "spec.template.spec", spec: inner, metadata: template.get("metadata") });
+        return Some(Template { name, path: "spec.template.spec", spec: inner, metadata: template.get("metadata") });
     }
     let is_pod = spec.get("containers").is_some() || document.get("kind").and_then(Node::text) == Some("Pod");
-    is_pod.then(|| Template { path: "spec", spec, metadata: document.get("metadata") })
+    is_pod.then(|| Template { name, path: "spec", spec, metadata: document.get("metadata") })
 }
 
 /// The objects of a document: `kubectl get -o yaml` wraps several in a List.
@@ -76,21 +101,40 @@ pub fn items(document: &Node) -> &[Node] {
 pub fn find(path: &Path, name: Option<&str>, problems: &mut Problems) -> Option<Chosen> {
     let label = file::label(path);
     let documents = file::documents(path, problems)?;
-    let templates: Vec<Template> = documents.iter().flat_map(items).filter_map(template).collect();
-    if templates.is_empty() {
-        let bare = ["lifecycle", "extensions"].iter().any(|field| documents.iter().any(|d| d.get(field).is_some()));
-        let hint = if bare { "; for a file of hooks alone use --lifecycle" } else { "" };
-        problems.error(None, &label, format_args!("Invalid value: no Pod and nothing with .spec.template.spec{hint}"));
-        return None;
-    }
     let mut found = Vec::new();
     let mut init_names = Vec::new();
-    for template in &templates {
+    for template in &templates(&documents, &label, problems)? {
         found.extend(listed(template, "containers", &label, problems));
         let inits = template.spec.get("initContainers").and_then(Node::list).unwrap_or_default();
         init_names.extend(inits.iter().filter_map(|node| node.get("name")?.text()));
     }
     choose(found, name, &init_names, &label, problems)
+}
+
+/// Every Pod of a file with all of its containers, in the order of the file.
+pub fn all(path: &Path, problems: &mut Problems) -> Vec<Pod> {
+    let label = file::label(path);
+    let Some(documents) = file::documents(path, problems) else { return Vec::new() };
+    let templates = templates(&documents, &label, problems).unwrap_or_default();
+    let pod = |template: Template| {
+        let mut containers = listed(&template, "initContainers", &label, problems);
+        containers.iter().for_each(|init| init.refuse_hooks(problems));
+        containers.extend(listed(&template, "containers", &label, problems));
+        Pod { name: template.name.map(str::to_owned), containers }
+    };
+    templates.into_iter().map(pod).collect()
+}
+
+/// The Pods of a file; that there is none is a problem.
+fn templates<'a>(documents: &'a [Node], label: &str, problems: &mut Problems) -> Option<Vec<Template<'a>>> {
+    let templates: Vec<Template> = documents.iter().flat_map(items).filter_map(template).collect();
+    if templates.is_empty() {
+        let bare = ["lifecycle", "extensions"].iter().any(|field| documents.iter().any(|d| d.get(field).is_some()));
+        let hint = if bare { "; for a file of hooks alone use --lifecycle" } else { "" };
+        problems.error(None, label, format_args!("Invalid value: no Pod and nothing with .spec.template.spec{hint}"));
+        return None;
+    }
+    Some(templates)
 }
 
 /// The containers that a Pod lists under `field`: `containers`, which it must have, `initContainers` or `ephemeralContainers`.
@@ -132,8 +176,15 @@ pub fn listed(template: &Template, field: &str, label: &str, problems: &mut Prob
                 continue;
             }
         };
+        let always = node.get("restartPolicy").and_then(Node::text) == Some("Always");
+        let role = match (field, always) {
+            ("initContainers", true) => Role::Sidecar,
+            ("initContainers", false) => Role::Init,
+            _ => Role::Main,
+        };
         found.push(Chosen {
             name,
+            role,
             file: label.to_owned(),
             path,
             container: node.clone(),
@@ -220,6 +271,36 @@ fn meant(name: &str, here: &[&str], elsewhere: &[(&str, &str)]) -> Option<String
 }
 
 impl Chosen {
+    /// The file that it was found in, as messages show it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Where the hook was written: its key in the stanza, or its annotation; else where the container begins.
+    pub fn place_of(&self, hook: Hook) -> Mark {
+        let stanza = ["lifecycle", "extensions"].iter().find_map(|part| self.container.get(part)?.key(hook.name()));
+        let word = hook.name().replace("Sta", "-sta").replace("Sto", "-sto");
+        let annotation = || {
+            let values = self.annotations(&mut Problems::default());
+            let own = |key: &str| key.split_once('/').is_some_and(|(_, rest)| rest.split('.').next() == Some(&word));
+            values.into_iter().find(|(key, ..)| own(key)).map(|(_, _, at)| at)
+        };
+        stanza.or_else(annotation).unwrap_or(self.container.at)
+    }
+
+    /// Where the container begins.
+    pub fn place(&self) -> Mark {
+        self.container.at
+    }
+
+    /// Kubernetes' own words.
+    fn refuse_hooks(&self, problems: &mut Problems) {
+        if let (Role::Init, Some(at)) = (self.role, self.container.key("lifecycle")) {
+            let why = "Forbidden: may not be set for init containers without restartPolicy=Always";
+            problems.error(at, &format!("{}.lifecycle", self.path), why).is(Rule::InitHook);
+        }
+    }
+
     /// The hooks of the container, by stanza and by annotation.
     pub fn wishes(&self, problems: &mut Problems) -> Wishes {
         let mut wishes = Wishes::default();

@@ -105,6 +105,30 @@ pub fn inspect(sources: &Sources) -> Inspected {
         problems.append(found);
         pod
     });
+    decide(sources, pod, image_signal, problems)
+}
+
+/// The plan of one container of a Pod that is read already, for who takes several of them.
+pub fn of_container(chosen: Chosen) -> Result<Resolved, Invalid> {
+    let annotations = BTreeMap::new();
+    let name = chosen.name.clone();
+    let sources = Sources {
+        pod: None,
+        container: None,
+        lifecycle: None,
+        annotations: &annotations,
+        bundle: Path::new("/nonexistent"),
+        id: &name,
+        flags_are_global: false,
+    };
+    let inspected = decide(&sources, Some(chosen), None, Problems::default());
+    match inspected.errors.is_empty() {
+        true => Ok(inspected.resolved),
+        false => Err(Invalid { problems: lines(&inspected.errors) }),
+    }
+}
+
+fn decide(sources: &Sources, pod: Option<Chosen>, image_signal: Option<Signal>, mut problems: Problems) -> Inspected {
     let name = pod.as_ref().map(|pod| pod.name.as_str());
     let name = name.or(annotations::container_name(sources.annotations)).or(sources.container);
     let given = read(sources, pod.as_ref(), name, &mut problems);
@@ -162,8 +186,8 @@ pub fn judge(given: &[Given], problems: &mut Problems) -> Judged {
 /// Every source that was given, nearest first.
 fn read(sources: &Sources, pod: Option<&Chosen>, name: Option<&str>, problems: &mut Problems) -> Vec<Given> {
     let mut flags = Vec::new();
-    if let (Some(path), Some(pod)) = (sources.pod, pod) {
-        let label = file::label(path);
+    if let Some(pod) = pod {
+        let label = pod.file().to_owned();
         let mut found = Problems::of(&label);
         let wishes = pod.wishes(&mut found);
         problems.append(found);

@@ -347,6 +347,18 @@ impl Status {
         }
     }
 
+    /// Takes over the texts that no record holds, of attempts that are the last ones here too.
+    pub fn take_errors_of(&mut self, other: &Status) {
+        for (hook, entry, known) in other.entries() {
+            if let Some(ours) = self.entry_mut(hook, entry)
+                && ours.attempts == known.attempts
+                && ours.state == known.state
+            {
+                ours.error.clone_from(&known.error);
+            }
+        }
+    }
+
     /// Replaces the status of a state directory: a reader finds the old one or the new one, whole (threats.md R5).
     pub fn save(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE_NAME);

@@ -15,6 +15,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::life::{Course, Life, Phase};
 use super::model::{Hook, Plan};
 use super::notice::Notice;
@@ -30,17 +32,17 @@ mod stopping;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub use ending::how;
+pub use ending::{exited, how};
 
 /// The least time that the ENTRYPOINT gets between the stop signal and SIGKILL (lifecycle.md section 1).
 pub const FLOOR: Duration = Duration::from_secs(2);
 
 /// A request that is answered exactly once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
 /// Who asked for a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum By {
     /// The `stop` verb; it waits for the end.
     Stop(RequestId),
@@ -51,7 +53,7 @@ pub enum By {
 }
 
 /// A stop request (S-01 to S-03).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRequest {
     pub by: By,
     /// The request's own grace in whole seconds; None: the plan's.
@@ -67,6 +69,9 @@ pub struct StopRequest {
 pub enum Event {
     Start(RequestId),
     Stop(StopRequest),
+    /// A `start`, a `stop`, whose supervisor was lost while it waited (S-28).
+    StartAgain(RequestId),
+    StopAgain(StopRequest),
     /// A signal that is no stop request, to be passed on unchanged (S-05, `kill --raw`), or SIGKILL.
     Kill {
         request: Option<RequestId>,
@@ -105,7 +110,7 @@ pub enum Action {
     /// End what runs for the hook, its whole tree, with what its ended attempts left behind; nothing more is heard
     /// of it. Harmless where nothing is left.
     Cancel(Hook),
-    /// Let init execute the ENTRYPOINT.
+    /// See to it that init executes the ENTRYPOINT, which a predecessor may have told it already.
     Execute,
     /// Send a signal to the ENTRYPOINT, or to every process of the container.
     Signal { signal: Signal, all: bool },
@@ -142,6 +147,7 @@ impl Turn<'_> {
             // Starting: sections 3 and 6.
             (P::Created, E::Start(id)) => self.start(id),
             (_, E::Start(id)) => self.refuse_start(id),
+            (_, E::StartAgain(id)) => self.start_waits_again(id),
             (P::Executing, E::Executed) => self.executed(),
             (P::Executing, E::ExecFailed { message, code }) => self.exec_failed(message, code),
             (P::Doomed(_), E::Executed) => self.executed_too_late(),
@@ -168,6 +174,7 @@ impl Turn<'_> {
             (P::Doomed(_), E::Stop(request)) => self.asked(&request),
             (P::PostStop(course), E::Stop(request)) => self.stop_post_stop(course, request),
             (P::Stopped, E::Stop(request)) => self.stop_stopped(request),
+            (_, E::StopAgain(request)) => self.stop_waits_again(request),
 
             // Other signals, and the end by force.
             (P::PostStop(_) | P::Stopped, E::Kill { request, all, .. }) => self.kill_stopped(request, all),

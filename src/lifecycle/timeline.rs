@@ -14,6 +14,7 @@ mod tests;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::describe;
@@ -532,7 +533,7 @@ pub struct Story {
 }
 
 /// The end of what one attempt of a hook printed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// `preStop attempt 1`
     pub name: String,

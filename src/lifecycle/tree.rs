@@ -70,6 +70,12 @@ impl Node {
         fields.iter().find(|(key, _, node)| key == name && node.value != Value::Null).map(|(_, _, node)| node)
     }
 
+    /// Where a field's name was written; as `get`, a `null` is none.
+    pub fn key(&self, name: &str) -> Option<Mark> {
+        let Value::Map(fields) = &self.value else { return None };
+        fields.iter().find(|(key, _, node)| key == name && node.value != Value::Null).map(|(_, at, _)| *at)
+    }
+
     /// The same value as if all of it were written at one place: what is read from a text within a file has its place.
     pub fn moved_to(mut self, at: Mark) -> Node {
         self.at = at;

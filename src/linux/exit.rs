@@ -106,6 +106,15 @@ fn pidfd_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     (info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
 }
 
+/// Whether the kernel still tells how a process ended when it was reaped (Linux 6.15). Makes a child; to be called while there
+/// is one thread.
+pub fn outlives_the_reap() -> bool {
+    let Ok(child) = super::fork::run(|| 7) else { return false };
+    let pidfd = pidfd::open(child);
+    let reaped = nix::sys::wait::waitpid(child, None).is_ok();
+    reaped && pidfd.is_ok_and(|pidfd| pidfd_status(pidfd.as_fd()) == Some(7 << 8))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;

@@ -18,11 +18,23 @@ pub fn open(pid: Pid) -> io::Result<OwnedFd> {
 
 /// Sends a signal to the process of a descriptor. ESRCH when it was reaped.
 pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    send(pidfd, signal, 0)
+}
+
+/// Sends a signal to the process group that the process leads.
+///
+/// # Errors
+/// EINVAL before Linux 6.9.
+pub fn signal_group(leader: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2; // include/uapi/linux/pidfd.h
+    send(leader, signal, PIDFD_SIGNAL_PROCESS_GROUP)
+}
+
+fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
     use std::os::fd::AsRawFd;
+    let info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: pidfd_send_signal takes three integers and a null pointer for the optional siginfo.
-    let done = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
-    };
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, flags) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -7,10 +7,19 @@ use super::exit::Exit;
 
 /// Reaps the child of a pidfd that is readable, and tells how it ended.
 pub fn reap(pidfd: BorrowedFd<'_>) -> Exit {
+    waitid(pidfd, libc::WEXITED)
+}
+
+/// How the child of a pidfd that is readable ended, which stays a zombie, and its number its own.
+pub fn look(pidfd: BorrowedFd<'_>) -> Exit {
+    waitid(pidfd, libc::WEXITED | libc::WNOWAIT)
+}
+
+fn waitid(pidfd: BorrowedFd<'_>, options: libc::c_int) -> Exit {
     // SAFETY: `siginfo_t` is plain data, for which zeroes are valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: waitid writes to `info`, which lives across the call.
-    let done = unsafe { libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as u32, &mut info, libc::WEXITED) };
+    let done = unsafe { libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as u32, &mut info, options) };
     if done < 0 {
         return Exit::Unknown;
     }

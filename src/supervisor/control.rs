@@ -5,6 +5,7 @@
 //!     | ------------ start ------------>  |
 //!     | <------- ok | error TEXT -------- |   at `Running`, or once the start has failed and the ENTRYPOINT is gone
 //!     | -------- stop [SECONDS] ------->  |
+//!     | ---- start again, stop again ---->  |   of one whose supervisor was lost while it waited (S-28)
 //!     | <-------------- ok -------------- |   at `Stopped`
 //!     | -- kill NUMBER [all] [raw] ---->  |
 //!     | <------- ok | error TEXT -------- |   at once
@@ -24,7 +25,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen, recv, send,
     socket, sockopt,
@@ -42,10 +43,34 @@ pub const NAME: &str = "control.sock";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     Start,
-    Stop { grace_seconds: Option<u64> },
-    Kill { signal: Signal, all: bool, raw: bool },
-    Delete { force: bool },
+    Stop {
+        grace_seconds: Option<u64>,
+    },
+    /// The same from a verb whose supervisor was lost while it waited (S-28).
+    StartAgain,
+    StopAgain {
+        grace_seconds: Option<u64>,
+    },
+    Kill {
+        signal: Signal,
+        all: bool,
+        raw: bool,
+    },
+    Delete {
+        force: bool,
+    },
     Wait,
+}
+
+impl Request {
+    /// What to ask of the successor of a supervisor that was lost with its answer.
+    pub fn again(self) -> Request {
+        match self {
+            Request::Start => Request::StartAgain,
+            Request::Stop { grace_seconds } => Request::StopAgain { grace_seconds },
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Request {
@@ -55,6 +80,9 @@ impl fmt::Display for Request {
             Request::Start => write!(f, "start"),
             Request::Stop { grace_seconds: None } => write!(f, "stop"),
             Request::Stop { grace_seconds: Some(seconds) } => write!(f, "stop {seconds}"),
+            Request::StartAgain => write!(f, "start again"),
+            Request::StopAgain { grace_seconds: None } => write!(f, "stop again"),
+            Request::StopAgain { grace_seconds: Some(seconds) } => write!(f, "stop again {seconds}"),
             Request::Kill { signal, all, raw } => {
                 write!(f, "kill {}{}{}", signal.number(), word(all, " all"), word(raw, " raw"))
             }
@@ -74,6 +102,9 @@ impl FromStr for Request {
         match words.as_slice() {
             ["start"] => Ok(Request::Start),
             ["stop"] => Ok(Request::Stop { grace_seconds: None }),
+            ["start", "again"] => Ok(Request::StartAgain),
+            ["stop", "again"] => Ok(Request::StopAgain { grace_seconds: None }),
+            ["stop", "again", seconds] => Ok(Request::StopAgain { grace_seconds: Some(number(seconds)?) }),
             ["stop", seconds] => Ok(Request::Stop { grace_seconds: Some(number(seconds)?) }),
             ["kill", signal, flags @ ..] if flags.iter().all(|flag| ["all", "raw"].contains(flag)) => {
                 let signal = signal.parse().ok().and_then(Signal::from_number).ok_or_else(unknown)?;
@@ -226,6 +257,11 @@ pub fn connect(dir: &Path) -> Result<Option<OwnedFd>> {
     connect_in(handle.as_fd())
 }
 
+/// Whether a supervisor listens, which then takes it that somebody came and said nothing.
+pub fn is_there(dir: &Path) -> bool {
+    connect(dir).is_ok_and(|connection| connection.is_some())
+}
+
 /// Asks the supervisor of the container whose state directory is `dir`; None when there is none, or it has ended without
 /// an answer.
 pub fn ask_in(dir: &Path, request: Request) -> Result<Option<Answer>> {
@@ -245,11 +281,6 @@ fn seqpacket(flags: SockFlag) -> Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | flags, None).context("make a socket")
 }
 
-/// For callers that cannot go on without one.
-pub fn no_supervisor(id: &str) -> Result<()> {
-    bail!("container {id:?} has hooks, but its supervisor is gone: end it with `bookend delete --force {id}`")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +291,9 @@ mod tests {
             Request::Start,
             Request::Stop { grace_seconds: None },
             Request::Stop { grace_seconds: Some(0) },
+            Request::StartAgain,
+            Request::StopAgain { grace_seconds: None },
+            Request::StopAgain { grace_seconds: Some(7) },
             Request::Kill { signal: Signal::TERM, all: false, raw: false },
             Request::Kill { signal: Signal::KILL, all: true, raw: true },
             Request::Delete { force: true },

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
+use crate::container::state::ProcessId;
 use crate::linux::{clock, pidfd};
 
 /// A tree that grows faster than this is left to the end of its pid namespace.
@@ -13,15 +14,19 @@ const ROUNDS: usize = 64;
 /// How long killed processes may take to be gone, in all.
 const DEATH: Duration = Duration::from_secs(1);
 
-/// SIGKILL to every process below `root` that began at `since` or later (field 22 of `/proc/PID/stat`), and waits for
+/// SIGKILL to every process below `root`, as long as that is there, that began at `since` or later (field 22 of `/proc/PID/stat`), and waits for
 /// their ends. They are stopped first, or a parent's death would take its children out of the tree before we have seen
 /// them.
-pub fn kill_below(root: Pid, since: u64) {
+pub fn kill_below(root: &ProcessId, since: u64) {
     let mut stopped: Vec<(Process, OwnedFd)> = Vec::new();
     for _ in 0..ROUNDS {
         let all = processes();
         let known = |found: &Process| stopped.iter().any(|(known, _)| known.pid == found.pid);
-        let new: Vec<Process> = below(&all, root).filter(|found| found.start >= since && !known(found)).collect();
+        if !all.iter().any(|found| found.pid.as_raw() == root.pid && found.start == root.start_time) {
+            break; // its number may be another's by now
+        }
+        let new: Vec<Process> =
+            below(&all, Pid::from_raw(root.pid)).filter(|found| found.start >= since && !known(found)).collect();
         if new.is_empty() {
             break;
         }

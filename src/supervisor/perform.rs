@@ -1,18 +1,29 @@
 //! The supervisor's hands: each action of `step` carried out.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::control::{self, Answer};
-use super::{Supervisor, attempt, boot, descendants};
+use super::{Readiness, Supervisor, attempt, boot, descendants};
+use crate::container::start::{self, Waiting, Word};
+use crate::container::state::ProcessId;
+use crate::lifecycle::fault::HandlerFault;
+use crate::lifecycle::life::Phase;
 use crate::lifecycle::model::{Handler, Hook};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::step::{Action, Event, RequestId};
-use crate::linux::clock;
+use crate::linux::{clock, exit};
 use attempt::Attempt;
+
+/// The environment variable that lets the N-th action of the supervisor that `create` leaves behind panic.
+#[cfg(debug_assertions)]
+pub(super) const FAIL_AT: &str = "BOOKEND_TEST_FAIL_AT";
 
 impl Supervisor {
     pub(super) fn perform(&mut self, action: Action) {
+        #[cfg(debug_assertions)]
+        self.fail_on_demand();
         match action {
             Action::Run { hook, entry, attempt } => self.run_handler(hook, entry, attempt),
             Action::Terminate(hook) => self.of(hook).for_each(|attempt| attempt.terminate()),
@@ -30,11 +41,35 @@ impl Supervisor {
     /// What follows from every step: the status file, who waits for the end, and what is held for postStop.
     pub(super) fn settle(&mut self) {
         self.write_status();
+        if let (Phase::Running, Some(Readiness::AtRunning(manager))) = (&self.life.phase, &self.readiness) {
+            // Who has gone does not want to know any more.
+            let _ = manager.ready();
+            self.readiness = None;
+        }
         if !self.life.may_need_namespaces(&self.plan) {
             self.namespaces.clear();
         }
         if self.life.is_stopped() {
             self.answer_waiters();
+        }
+    }
+
+    /// What a successor needs to know; before anything is done that follows from it.
+    pub fn remember(&mut self) {
+        let runs = self.attempts.iter().filter_map(Attempt::run).collect();
+        if let Some(records) = &mut self.records
+            && !self.removed
+        {
+            records.remember(&self.dir, &self.life, runs, self.foreground);
+        }
+    }
+
+    /// For tests of threats.md R24.
+    #[cfg(debug_assertions)]
+    fn fail_on_demand(&mut self) {
+        self.performed += 1;
+        if std::env::var(FAIL_AT).is_ok_and(|at| at == self.performed.to_string()) {
+            panic!("failed on demand before action {}", self.performed);
         }
     }
 
@@ -54,13 +89,19 @@ impl Supervisor {
         let now = clock::now();
         let spec = self.plan.entries(hook)[entry].clone();
         let limit = spec.policy.timeout;
-        if let Handler::Sleep { seconds } = spec.handler {
-            self.attempts.push(Attempt::sleep(hook, entry, seconds, now, limit));
+        if let Handler::Sleep { seconds } = spec.handler
+            && let Some(late) = self.sleep_is_late_by(hook)
+        {
+            self.attempts.push(Attempt::sleep(hook, entry, Duration::from_secs(seconds) + late, now, limit));
             return;
         }
         self.warn_outside_cgroup(&spec.handler);
         match boot::spawn_handler(self, hook, entry, number, &spec) {
-            Ok(child) => self.attempts.push(Attempt::child(hook, entry, child, now, limit)),
+            Ok(child) => {
+                self.attempts.push(Attempt::child((hook, entry, number), child, now, limit));
+                self.remember();
+                self.attempts.last().iter().for_each(|attempt| attempt.let_go());
+            }
             Err(error) => {
                 let ended = attempt::lost(&error);
                 if let (Some(records), Some(text)) = (&mut self.records, &ended.error) {
@@ -68,6 +109,15 @@ impl Supervisor {
                 }
                 self.feed(Event::HookDone { hook, outcome: ended.outcome });
             }
+        }
+    }
+
+    /// By nothing, unless a rehearsal asks for it; None where something else takes its place.
+    pub(super) fn sleep_is_late_by(&self, hook: Hook) -> Option<Duration> {
+        match self.faults.of_handler(hook) {
+            None => Some(Duration::ZERO),
+            Some(HandlerFault::Slow(span)) => Some(span),
+            Some(_) => None,
         }
     }
 
@@ -90,7 +140,7 @@ impl Supervisor {
         }
         if hook == Hook::PreStart && self.state.cgroup.is_none() {
             // The ENTRYPOINT is not executed yet: what hangs on init was a hook's.
-            descendants::kill_below(nix::unistd::Pid::from_raw(self.state.pid), 0);
+            descendants::kill_below(&self.state.init_id(), 0);
         }
         for entry in 0..self.plan.entries(hook).len() {
             boot::kill_leftovers(&self.state.cgroup, hook, entry);
@@ -98,10 +148,33 @@ impl Supervisor {
     }
 
     fn execute(&mut self) {
-        match crate::container::start::start(&self.state, &self.dir) {
-            Ok(()) => self.feed(Event::Executed),
-            Err(error) => return self.feed(Event::ExecFailed { message: error.message, code: error.code }),
+        match Word::give(&self.dir) {
+            Ok(Some(word)) => self.word = Some(word),
+            // A predecessor gave it (S-28). Had the execve failed, init would be on its way out.
+            Ok(None) if self.init_goes_on() => self.executed(),
+            Ok(None) => {}
+            Err(error) => self.feed(Event::ExecFailed { message: error.message, code: error.code }),
         }
+    }
+
+    /// What init says, once it was told to execute its program.
+    pub(super) fn hear_init(&mut self) {
+        let Some(result) = self.word.as_mut().and_then(Word::hear) else { return };
+        self.word = None;
+        match result {
+            Ok(()) => self.executed(),
+            Err(_) if start::waits(&self.dir) == Waiting::NoMore && self.init_goes_on() => self.executed(),
+            Err(error) => self.feed(Event::ExecFailed { message: error.message, code: error.code }),
+        }
+    }
+
+    fn init_goes_on(&self) -> bool {
+        self.init.as_ref().is_some_and(|init| !exit::is_ending(init.proc_dir.as_fd()))
+    }
+
+    fn executed(&mut self) {
+        self.faults.begin(clock::now());
+        self.feed(Event::Executed);
         // Elsewhere the verb runs them. As in every runtime a hook of the host's that hangs holds up its `run`.
         if self.foreground
             && let Err(error) = crate::container::hooks::poststart(&self.state, &self.dir)
@@ -112,20 +185,26 @@ impl Supervisor {
     }
 
     fn signal(&mut self, signal: Signal, all: bool) {
+        if self.faults.loses(signal, self.plan.stop_signal) {
+            return;
+        }
         if all {
             for pid in self.state.cgroup.pids().unwrap_or_default() {
                 // The pid was read from the container's control group a moment ago.
                 let _ = crate::linux::pidfd::open(pid).and_then(|pidfd| super::signal_through(pidfd.as_fd(), signal));
             }
         }
-        // ESRCH: its exit is about to be heard.
-        let _ = super::signal_through(self.pidfd.as_fd(), signal);
+        if let Some(init) = &self.init {
+            // ESRCH: its exit is about to be heard.
+            let _ = super::signal_through(init.pidfd.as_fd(), signal);
+        }
     }
 
     /// S-20. Without a control group it is who came to us, the nearest subreaper, when its parent ended.
     fn kill_rest(&self) {
         if self.state.cgroup.is_none() && self.plan.has_hooks() {
-            descendants::kill_below(nix::unistd::Pid::this(), self.state.start_time);
+            let Ok(ourselves) = ProcessId::of(nix::unistd::Pid::this()) else { return };
+            descendants::kill_below(&ourselves, self.state.start_time);
         } else {
             // A process that cannot be killed now shows when the control group is removed, and is told there.
             drop(self.state.cgroup.kill());
@@ -141,7 +220,7 @@ impl Supervisor {
 
     pub(super) fn tell(&mut self, notice: Notice) {
         if let Some(records) = &mut self.records {
-            records.tell(notice, &self.dir, &self.plan);
+            records.tell_at(self.now, notice, &self.dir, &self.plan);
         }
     }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::container::state::write_file;
+use crate::lifecycle::fault::Faults;
 use crate::lifecycle::model::Plan;
 
 pub const FILE: &str = "plan.json";
@@ -18,6 +19,9 @@ pub struct Settings {
     pub hook_log_dir: Option<PathBuf>,
     /// `--no-history`
     pub no_history: bool,
+    /// Only `test` sets any.
+    #[serde(default, skip_serializing_if = "Faults::is_empty")]
+    pub faults: Faults,
 }
 
 impl Settings {

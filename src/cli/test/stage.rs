@@ -7,18 +7,89 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::args::{Global, Rootless, Test, run_args};
-use super::super::{WithCode, with_code};
+use super::super::WithCode;
+use super::super::args::{For, Global, LogFormat, Rootless, Test, run_args};
 use super::command_line;
 use crate::container::bundle::Bundle;
 use crate::container::id::ContainerId;
 use crate::container::spec::template;
-use crate::lifecycle::pod::PodContainer;
-use crate::lifecycle::source::Resolved;
+use crate::lifecycle::pod::{PodContainer, Role};
+use crate::linux::fd;
+
+/// Where a container's root file system and its ENTRYPOINT come from, as the command line says.
+#[derive(Clone, Copy, Debug)]
+pub enum Scenery<'a> {
+    Bundle(&'a Path),
+    Rootfs(&'a Path),
+}
+
+impl<'a> Scenery<'a> {
+    /// What was given for this container by its name, else what was given for all.
+    pub fn of(args: &'a Test, container: &str) -> Result<Scenery<'a>> {
+        Scenery::find(args, Some(container))?
+            .map_or_else(|| Scenery::find(args, None), |found| Ok(Some(found)))?
+            .context("say what to run: --bundle DIR or --rootfs DIR")
+    }
+
+    fn find(args: &'a Test, container: Option<&str>) -> Result<Option<Scenery<'a>>> {
+        let pick = |given: &'a [For]| given.iter().rfind(|one| one.container.as_deref() == container);
+        match (pick(&args.bundle), pick(&args.rootfs)) {
+            (Some(_), Some(_)) => bail!("give --bundle or --rootfs, not both of them for one container"),
+            (Some(one), None) => Ok(Some(Scenery::Bundle(&one.path))),
+            (None, Some(one)) => Ok(Some(Scenery::Rootfs(&one.path))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The containers that are named.
+    pub fn names(args: &Test) -> impl Iterator<Item = &str> {
+        [&args.bundle, &args.rootfs].into_iter().flatten().filter_map(|one| one.container.as_deref())
+    }
+}
+
+/// The configuration of the rehearsal, and the root file system that it is to see: read and checked, nothing is made yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Scene {
+    config: Value,
+    rootfs: PathBuf,
+    rootless: bool,
+}
+
+impl Scene {
+    pub fn of(scenery: Scenery, pod: &PodContainer, role: Role) -> Result<Scene> {
+        let rootless = !nix::unistd::geteuid().is_root();
+        let (mut config, rootfs) = match scenery {
+            Scenery::Bundle(bundle) => {
+                let bundle = Bundle::load(bundle)?;
+                let given: Value = serde_json::from_slice(&bundle.raw).context("parse config.json")?;
+                (if rootless { adapt(&given) } else { given }, bundle.rootfs())
+            }
+            Scenery::Rootfs(_) if pod.command.is_none() => bail!(
+                "container {:?} names no command, and a root file system has no ENTRYPOINT: write `command` into the Pod, or give --bundle",
+                pod.name
+            ),
+            Scenery::Rootfs(rootfs) => (template(rootless), rootfs.to_owned()),
+        };
+        if role == Role::Init && pod.command.is_none() && pod.args.is_none() {
+            bail!(
+                "init container {:?} names no command, and the bundle's ENTRYPOINT is not its image's: write `command` into the Pod",
+                pod.name
+            );
+        }
+        let rootfs =
+            fs::canonicalize(&rootfs).with_context(|| format!("find the root file system {}", rootfs.display()))?;
+        if !rootfs.is_dir() {
+            bail!("the root file system {} is no directory", rootfs.display());
+        }
+        cast(&mut config, pod);
+        Ok(Scene { config, rootfs, rootless })
+    }
+}
 
 /// A directory of our own with `bundle/`, `root/` for the state, and the layer that takes the writes.
 pub struct Stage {
@@ -27,23 +98,18 @@ pub struct Stage {
     rootless: bool,
 }
 
-/// 125 where this machine is what fails; 2 where the input is.
-pub fn code_of(error: &anyhow::Error) -> u8 {
-    error.downcast_ref::<WithCode>().map_or(2, |known| known.code)
+/// What an error asks for: 125 where this machine is what fails, 2 where the input is.
+pub fn code_of(error: &anyhow::Error, otherwise: u8) -> u8 {
+    error.downcast_ref::<WithCode>().map_or(otherwise, |known| known.code)
 }
 
 impl Stage {
-    /// Makes it. Input is read and checked before anything is created.
-    pub fn set(args: &Test, resolved: &Resolved) -> Result<Stage> {
-        let pod = resolved.pod_container().context("the file names no container")??;
-        let rootless = !nix::unistd::geteuid().is_root();
-        let (config, rootfs) = config(args, &pod, rootless)?;
-        let cannot = |error: anyhow::Error| with_code(125, error);
-        let mut stage = Stage { dir: make_directory().map_err(cannot)?, mounted: false, rootless };
+    pub fn set(scene: &Scene) -> Result<Stage> {
+        let mut stage = Stage { dir: make_directory()?, mounted: false, rootless: scene.rootless };
         let bundle = stage.dir.join("bundle");
-        fs::DirBuilder::new().mode(0o755).create(&bundle).map_err(|error| cannot(error.into()))?;
-        stage.lay_over(&rootfs, &bundle.join("rootfs")).map_err(cannot)?;
-        fs::write(bundle.join("config.json"), config.to_string()).map_err(|error| cannot(error.into()))?;
+        fs::DirBuilder::new().mode(0o755).create(&bundle)?;
+        stage.lay_over(&scene.rootfs, &bundle.join("rootfs"))?;
+        fs::write(bundle.join("config.json"), scene.config.to_string())?;
         Ok(stage)
     }
 
@@ -51,13 +117,20 @@ impl Stage {
         Bundle::load(&self.dir.join("bundle"))
     }
 
+    /// Whether the image has the shell that most hooks need.
+    pub fn has_shell(&self) -> bool {
+        let Ok(root) = fd::open_path(&self.dir.join("bundle/rootfs")) else { return false };
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        rustix::fs::openat2(&root, "bin/sh", flags, Mode::empty(), ResolveFlags::IN_ROOT).is_ok()
+    }
+
     /// The flags in front of the verb, with the stage's state root.
-    pub fn global(&self, global: &Global) -> Global {
+    pub fn global(&self) -> Global {
         Global {
             root: Some(self.dir.join("root")),
-            log: global.log.clone(),
-            log_format: global.log_format,
-            debug: global.debug,
+            log: None,
+            log_format: LogFormat::Text,
+            debug: false,
             systemd_cgroup: false,
             rootless: if self.rootless { Rootless::True } else { Rootless::Auto },
             hooks: Default::default(),
@@ -154,34 +227,6 @@ fn make_directory() -> Result<PathBuf> {
         std::env::temp_dir().join(format!("bookend-test-{}-{}", std::process::id(), crate::linux::clock::now().0));
     fs::DirBuilder::new().mode(0o711).create(&dir).with_context(|| format!("create {}", dir.display()))?;
     Ok(fs::canonicalize(dir)?)
-}
-
-/// The configuration of the rehearsal, and the root file system that it is to see.
-fn config(args: &Test, pod: &PodContainer, rootless: bool) -> Result<(Value, PathBuf)> {
-    let (mut config, rootfs) = match (&args.bundle, &args.rootfs) {
-        (Some(bundle), _) => {
-            let bundle = Bundle::load(bundle)?;
-            let given: Value = serde_json::from_slice(&bundle.raw).context("parse config.json")?;
-            (if rootless { adapt(&given) } else { given }, bundle.rootfs())
-        }
-        (None, Some(rootfs)) => {
-            if pod.command.is_none() {
-                bail!(
-                    "container {:?} names no command, and a root file system has no ENTRYPOINT: write `command` into the Pod, or give --bundle",
-                    pod.name
-                );
-            }
-            (template(rootless), rootfs.clone())
-        }
-        (None, None) => bail!("say what to run: --bundle DIR or --rootfs DIR"),
-    };
-    let rootfs =
-        fs::canonicalize(&rootfs).with_context(|| format!("find the root file system {}", rootfs.display()))?;
-    if !rootfs.is_dir() {
-        bail!("the root file system {} is no directory", rootfs.display());
-    }
-    cast(&mut config, pod);
-    Ok((config, rootfs))
 }
 
 /// A bundle's process in the surroundings that an unprivileged user can have, whatever namespaces the bundle names.

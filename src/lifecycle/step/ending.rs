@@ -13,12 +13,7 @@ impl Turn<'_> {
     pub(super) fn init_exited(&mut self, exit: Exit) {
         self.life.exit = Some(exit);
         self.life.awaited_stop = None;
-        self.tell(Notice {
-            code: exit.code,
-            signal: exit.signal.map(|signal| signal.to_string()),
-            oom: exit.oom.then_some(true),
-            ..Notice::normal("Exited", format!("container exited ({})", how(&exit)))
-        });
+        self.tell(exited(&exit));
         let phase = self.life.phase.clone();
         let why = format!("container exited ({}) before the hook finished", how(&exit));
         self.end_post_start(&why);
@@ -94,6 +89,16 @@ impl Turn<'_> {
         if !deletes.is_empty() {
             self.act(Action::Remove(deletes));
         }
+    }
+}
+
+/// What is told of the ENTRYPOINT's end.
+pub fn exited(exit: &Exit) -> Notice {
+    Notice {
+        code: exit.code,
+        signal: exit.signal.map(|signal| signal.to_string()),
+        oom: exit.oom.then_some(true),
+        ..Notice::normal("Exited", format!("container exited ({})", how(exit)))
     }
 }
 

@@ -28,6 +28,17 @@ impl Turn<'_> {
         self.answer(id, Err(why.into()));
     }
 
+    /// S-28: a `start` whose supervisor was lost goes on waiting, or is told what it would have been told.
+    pub(super) fn start_waits_again(&mut self, id: RequestId) {
+        match (&self.life.phase, self.life.exit) {
+            (Phase::Created, _) => self.start(id),
+            _ if self.life.ran => self.answer(id, Ok(())),
+            (_, Some(exit)) => self.answer(id, Err(self.start_error(&exit))),
+            _ if self.life.start.is_some() => self.refuse_start(id),
+            _ => self.life.start = Some(id),
+        }
+    }
+
     fn execute(&mut self) {
         self.life.phase = Phase::Executing;
         self.act(Action::Execute);
@@ -155,6 +166,7 @@ impl Turn<'_> {
 
     fn running(&mut self) {
         self.life.phase = Phase::Running;
+        self.life.ran = true;
         self.tell(Notice::normal("Started", format!("Started container {}", self.plan.container)));
         self.answer_start(Ok(()));
         self.begin_queued_stop();

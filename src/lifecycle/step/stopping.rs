@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::attempt::Verdict;
-use super::{Action, By, FLOOR, StopRequest, Turn};
+use super::{Action, By, Event, FLOOR, StopRequest, Turn};
 use crate::lifecycle::life::{Asked, AwaitedStop, Course, Doom, Phase, Stage, Stopping};
 use crate::lifecycle::model::{Handler, Hook, OnFailure, PostStartStop};
 use crate::lifecycle::notice::Notice;
@@ -111,6 +111,16 @@ impl Turn<'_> {
         }
         self.life.phase = Phase::Stopping(stopping);
         self.tick_stopping();
+    }
+
+    /// S-28: a `stop` whose supervisor was lost goes on waiting; what it asked for is under way, or was lost too.
+    pub(super) fn stop_waits_again(&mut self, request: StopRequest) {
+        match (&self.life.phase, request.by) {
+            (Phase::Stopped, By::Stop(id)) => self.answer(id, Ok(())),
+            (Phase::PostStop(_), By::Stop(id)) => self.life.stops.push(id),
+            (_, By::Stop(id)) if self.life.asked.is_some() => self.life.stops.push(id),
+            _ => self.take(Event::Stop(request)),
+        }
     }
 
     /// S-15

@@ -6,7 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::lifecycle::life::Phase;
+use crate::lifecycle::life::{Course, Doom, Phase, Stage, Stopping};
+use crate::lifecycle::resume::{Found, resume};
 use Hook::{PostStart, PostStop, PreStart, PreStop};
 
 // ── plans ───────────────────────────────────────────────────────────────────────────────────────
@@ -91,6 +92,17 @@ struct World {
     removed: bool,
     /// All that was told, with its time.
     told: Vec<(Instant, Notice)>,
+    /// The supervisor dies in the next turn: before it writes anything down, or after so many of its actions.
+    dies: Option<Death>,
+    deaths: usize,
+    /// Whether its supervisor can be killed at all.
+    mortal: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    BeforeItsTurn,
+    After(usize),
 }
 
 impl World {
@@ -114,6 +126,9 @@ impl World {
             told_started: false,
             post_stop_cut: false,
             removed: false,
+            dies: None,
+            deaths: 0,
+            mortal: false,
             told: Vec::new(),
         }
     }
@@ -129,18 +144,122 @@ impl World {
     }
 
     fn feed(&mut self, event: Event) {
-        if let Event::Stop(request) = &event {
-            self.reckon(request);
+        let death = self.dies.take();
+        if let Some(Death::BeforeItsTurn) = death {
+            return self.succeed();
+        }
+        match &event {
+            Event::Stop(request) => self.reckon(request),
+            Event::StopAgain(request) if self.life.asked.is_none() => self.reckon(request),
+            _ => {}
         }
         let before = self.life.phase.clone();
         let (life, actions) = step(&self.plan, self.life.clone(), event.clone(), self.now);
         self.life = life;
-        for action in actions {
+        let done = match death {
+            Some(Death::After(count)) => count % (actions.len() + 1),
+            _ => actions.len(),
+        };
+        for action in actions.into_iter().take(done) {
             assert!(!self.removed, "{action:?} after Remove");
             self.perform(&event, &before, action);
         }
+        if death.is_some() && !self.removed {
+            return self.succeed();
+        }
         if event == Event::Tick {
             assert!(self.life.deadline().is_none_or(|at| at > self.now), "a Tick leaves its deadline: {:?}", self.life);
+        }
+    }
+
+    /// Another supervisor takes over, knowing what was written down (S-27, S-28). Of the hooks that run, every other one's
+    /// process was written down as well.
+    fn succeed(&mut self) {
+        self.deaths += 1;
+        let written = serde_json::to_string(&self.life).unwrap();
+        self.life = serde_json::from_str(&written).unwrap();
+        self.forget_the_last_turn();
+        let keeps = |hook: &Hook| (self.deaths + *hook as usize).is_multiple_of(2);
+        let exit = (self.init == Init::Gone).then(|| Exit { code: Some(0), ..Exit::default() });
+        let open = self.untold.iter().filter(|this| self.running.contains(&this.0) && keeps(&this.0)).copied();
+        let found =
+            Found { exit, exit_told: self.exits_told > 0, attempts: open.collect(), forsaken: self.deaths == 3 };
+        if found.forsaken && self.init != Init::Gone {
+            self.budget_end.get_or_insert(self.now);
+        }
+        let before = self.life.phase.clone();
+        let (life, actions) = resume(&self.plan, self.life.clone(), &found, self.now);
+        self.life = life;
+        let program = self.init == Init::Program;
+        let execute = actions.contains(&Action::Execute);
+        let lost = Event::HookDone { hook: PreStop, outcome: Outcome::Failed(Failure::default()) };
+        for action in actions {
+            self.perform(&lost, &before, action);
+        }
+        if program && execute {
+            self.feed(Event::Executed); // init says so
+        }
+        for (id, verb) in std::mem::take(&mut self.open) {
+            let id = RequestId(id);
+            let by = By::Stop(id);
+            match verb {
+                "start" => self.ask_again(id, verb, Event::StartAgain(id)),
+                "stop" => {
+                    let request = StopRequest { by, grace_seconds: None, signal: Signal::TERM, all: false };
+                    self.ask_again(id, verb, Event::StopAgain(request));
+                }
+                "delete" => self.ask_again(id, verb, Event::Delete { request: id, force: true }),
+                _ => {} // a `kill` that was cut off
+            }
+        }
+    }
+
+    fn ask_again(&mut self, RequestId(id): RequestId, verb: &'static str, event: Event) {
+        if !self.removed {
+            self.open.insert(id, verb);
+            self.started |= verb == "start" && self.life.phase == Phase::Created;
+            self.feed(event);
+        }
+    }
+
+    /// What of the last turn was not done is not done any more; the model follows what was written down.
+    fn forget_the_last_turn(&mut self) {
+        self.untold.clear();
+        for hook in Hook::ALL {
+            if let Course::Trying { entry, attempt, .. } = *self.life.course(hook) {
+                self.untold.insert((hook, entry, attempt));
+                if !self.begun.contains(&(hook, entry, attempt)) {
+                    self.begun.push((hook, entry, attempt)); // it may have been
+                }
+                if let Handler::Sleep { .. } = self.plan.entries(hook)[entry].handler {
+                    self.running.insert(hook); // in whoever supervises
+                }
+            }
+        }
+        if self.life.queued_stop.is_none() {
+            self.queued_grace = None;
+        }
+        if let Phase::Stopping(stopping) = &self.life.phase {
+            self.budget_end.get_or_insert(stopping.budget_end);
+            if let Stage::Signalled { at, .. } = stopping.stage {
+                self.signalled_at.get_or_insert(at);
+            }
+        }
+        let runs_on = matches!(
+            &self.life.phase,
+            Phase::Stopping(Stopping {
+                stage: Stage::Signalled { pre_stop_runs_on: true, .. } | Stage::Killed { pre_stop_runs_on: true },
+                ..
+            })
+        );
+        let life = &self.life;
+        // What should have been ended is, by the number that was written down.
+        self.running.retain(|hook| life.course(*hook).attempt().is_some() || (*hook == PreStop && runs_on));
+        self.told_started |= life.ran;
+        match &life.phase {
+            Phase::Created | Phase::Doomed(Doom::BeforeStart) => self.started = false,
+            Phase::Stopped => {}
+            _ => self.started = true,
         }
     }
 
@@ -176,6 +295,9 @@ impl World {
             }
             Action::Execute => {
                 assert!(!self.running.contains(&PreStart), "R-06");
+                if self.deaths > 0 && matches!(self.init, Init::Executing | Init::Program) {
+                    return; // it was told before
+                }
                 if self.init != Init::Dying {
                     assert_eq!(self.init, Init::Waiting);
                     self.init = Init::Executing;
@@ -283,6 +405,9 @@ impl World {
     /// One thing that can happen now, picked by a number.
     fn act(&mut self, choice: u8, number: u16) {
         let quarter_seconds = Duration::from_millis(u64::from(number % 200) * 250);
+        if self.mortal && choice == 255 {
+            self.dies = Some(if number.is_multiple_of(4) { Death::BeforeItsTurn } else { Death::After(number.into()) });
+        }
         match choice % 16 {
             0..=2 => self.wait(quarter_seconds),
             3..=5 => self.hook_ends(usize::from(number), choice >= 128),
@@ -404,7 +529,7 @@ impl World {
     }
 
     fn check_the_end(&mut self) {
-        assert_eq!(self.exits_told, 1);
+        assert_eq!(self.exits_told, 1, "{} deaths", self.deaths);
         assert!(self.running.is_empty(), "{:?} runs after the end", self.running);
         assert!(self.untold.is_empty(), "the end of {:?} was never told", self.untold);
         assert_eq!(self.life.deadline(), None);
@@ -463,6 +588,24 @@ proptest! {
             }
             world.act(choice, number);
         }
+        world.play_out();
+        world.check_the_end();
+    }
+
+    /// S-27, S-28: the same rules, however often the supervisor is killed, and whatever of its last turn it had done.
+    #[test]
+    fn any_life_keeps_the_rules_under_supervisors_that_are_killed(
+        plan in any_plan(),
+        moves in vec((prop_oneof![4 => any::<u8>(), 1 => Just(255)], any::<u16>()), 0..60),
+    ) {
+        let mut world = World { mortal: true, ..World::new(plan) };
+        for (choice, number) in moves {
+            if world.removed {
+                break;
+            }
+            world.act(choice, number);
+        }
+        world.dies = None;
         world.play_out();
         world.check_the_end();
     }

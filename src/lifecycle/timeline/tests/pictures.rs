@@ -196,9 +196,9 @@ fn texts(picture: &str) -> (Vec<Text>, f64, f64) {
             }
             Event::GeneralRef(name) => {
                 if let Some((.., words)) = &mut open {
-                    let entity = ["lt <", "gt >", "amp &", "quot \""].into_iter().find_map(|entity| {
-                        entity.split_once(' ').filter(|(known, _)| name.as_ref() == known.as_bytes())
-                    });
+                    let entity = ["lt <", "gt >", "amp &", "quot \""]
+                        .into_iter()
+                        .find_map(|entity| entity.split_once(' ').filter(|(known, _)| name[..] == *known.as_bytes()));
                     match name.resolve_char_ref().unwrap() {
                         Some(letter) => words.push(letter),
                         None => *words += entity.unwrap().1,

@@ -1,0 +1,116 @@
+//! The kernel, its calls, and what stands between it and us.
+
+use super::{Finding, read};
+use crate::linux::exit;
+use crate::linux::probe::{Answer, Call, try_call};
+
+/// What bookend cannot do without.
+const NEEDED: &[(Call, &str)] = &[
+    (Call::PidfdOpen, "pidfd_open"),
+    (Call::PidfdSendSignal, "pidfd_send_signal"),
+    (Call::OpenTree, "open_tree"),
+    (Call::Fsopen, "fsopen"),
+];
+
+/// What it has another way for, where it is missing.
+const WANTED: &[(Call, &str)] = &[
+    (Call::Clone3, "clone3"),
+    (Call::Openat2, "openat2"),
+    (Call::CloseRange, "close_range"),
+    (Call::MountSetattr, "mount_setattr"),
+];
+
+pub fn look() -> Vec<Finding> {
+    vec![kernel(), calls(), seccomp(), modules()]
+}
+
+fn kernel() -> Finding {
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "of unknown version".to_owned());
+    match version(&release) {
+        Some(version) if version < (5, 10) => {
+            Finding::fail("kernel", format!("Linux {release}"), "bookend needs Linux 5.10 or newer")
+        }
+        _ => Finding::ok("kernel", format!("Linux {release}")),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn calls() -> Finding {
+    let with = |wanted: Answer| move |call: &&(Call, &'static str)| try_call(call.0) == wanted;
+    let names = |calls: Vec<&(Call, &'static str)>| calls.iter().map(|call| call.1).collect::<Vec<_>>().join(", ");
+    let refused = names(NEEDED.iter().chain(WANTED).filter(with(Answer::Refused)).collect());
+    let absent = names(NEEDED.iter().filter(with(Answer::Missing)).collect());
+    if !refused.is_empty() {
+        let cure = "a seccomp filter answers EPERM where it should say ENOSYS: newer outer container tools do, or run the \
+                    outer container with seccomp=unconfined";
+        return Finding::fail("system calls", format!("refused: {refused}"), cure);
+    }
+    if !absent.is_empty() {
+        let cure = "a newer kernel, or an outer container without a seccomp filter";
+        return Finding::fail("system calls", format!("missing: {absent}"), cure);
+    }
+    let mut older: Vec<&str> = WANTED.iter().filter(with(Answer::Missing)).map(|call| call.1).collect();
+    if !exit::outlives_the_reap() {
+        older.push("PIDFD_GET_INFO");
+    }
+    match older.is_empty() {
+        true => Finding::ok("system calls", "all that bookend uses"),
+        false => {
+            Finding::ok("system calls", format!("all that bookend needs; done in other ways: {}", older.join(", ")))
+        }
+    }
+}
+
+fn seccomp() -> Finding {
+    let status = read("/proc/self/status").unwrap_or_default();
+    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).map(str::trim);
+    match mode {
+        Some("0") => Finding::ok("seccomp", "the kernel has it; no filter is on this process"),
+        Some(_) => Finding::ok("seccomp", "a filter is on this process, as in a container"),
+        None => Finding::ok("seccomp", "the kernel does not have it"),
+    }
+}
+
+/// Linux security modules. This version of bookend gives containers no profile, and says so where one is asked for.
+fn modules() -> Finding {
+    let on = |path: &str, value: &str| read(path).is_some_and(|text| text == value);
+    let app_armor = on("/sys/module/apparmor/parameters/enabled", "Y");
+    let profile = read("/proc/self/attr/current").map(|text| text.trim_matches('\0').to_owned());
+    let profile = profile.filter(|text| !text.is_empty()).unwrap_or_else(|| "unconfined".to_owned());
+    if app_armor {
+        let cure = "docker and podman ask for a profile: run with --security-opt apparmor=unconfined";
+        return Finding::warn(
+            "LSM",
+            format!("AppArmor is on, which bookend gives to no container; ours: {profile}"),
+            cure,
+        );
+    }
+    match read("/sys/fs/selinux/enforce").as_deref() {
+        Some("1") => {
+            let cure = "docker and podman ask for a label: run with --security-opt label=disable";
+            Finding::warn(
+                "LSM",
+                format!("SELinux is enforcing, which bookend gives to no container; ours: {profile}"),
+                cure,
+            )
+        }
+        _ => Finding::ok("LSM", "neither AppArmor nor SELinux is in force"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_kernel_is_what_its_release_begins_with() {
+        assert_eq!(version("5.10.0-28-amd64"), Some((5, 10)));
+        assert_eq!(version("6.18.44+"), Some((6, 18)));
+        assert!(version("5.4.0") < Some((5, 10)));
+        assert_eq!(version("six"), None);
+    }
+}
