@@ -130,13 +130,17 @@ fn logs_f_ends_with_the_supervisor_that_was_killed() {
     let c = Fixture::busybox().hook("postStart", "echo up").hook("preStop", "true").started();
     let follow = c.spawn(&["logs", "-f", &c.id]);
     c.wait_for("the line", |_| follow.printed().contains("up"));
-    let pid = supervisor(&c).file_name().unwrap().to_str().unwrap().parse().unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let kill = |pid: i32| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let init = c.pid();
+    kill(supervisor(&c).file_name().unwrap().to_str().unwrap().parse().unwrap());
     follow.wait().ok();
+    let picture = || c.verb("timeline").ok().stdout;
+    assert!(picture().contains("running"));
+    // Nobody sees the end, and the picture does not go on for ever.
+    kill(init);
+    c.wait_for("the end", |_| picture().contains("end not recorded"));
     c.call(&["delete", "--force", &c.id]).ok();
-    // Nobody saw its end, and it does not seem to go on for ever.
-    let picture = c.verb("timeline").ok().stdout;
-    assert!(picture.contains("end not recorded") && !picture.contains("running"), "{picture}");
+    assert!(!picture().contains("running"));
 }
 
 #[test]
