@@ -144,8 +144,9 @@ fn is_capital(name: &str) -> bool {
 /// The first variable's name between `open` and `close`.
 fn reference<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     text.match_indices(open).find_map(|(index, _)| {
-        let (name, _) = text[index + open.len()..].split_once(close)?;
-        is_name(name).then_some(name)
+        let rest = &text[index + open.len()..];
+        let (name, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?);
+        (is_name(name) && after.starts_with(close)).then_some(name)
     })
 }
 
