@@ -36,17 +36,19 @@ pub fn container(global: &Global, id: &ContainerId) -> Result<Container> {
 }
 
 /// The directory with the journal, the status and the hook logs of an id: of a container that exists, else of its
-/// latest life in the history (interface.md section 5).
-pub fn records(global: &Global, id: &ContainerId) -> Result<PathBuf> {
+/// latest life in the history (interface.md section 5); `previous` lives before that one.
+pub fn records(global: &Global, id: &ContainerId, previous: u8) -> Result<PathBuf> {
     let given = global.root()?;
     let default = Root::of_caller()?;
-    if let Some(dir) = history::lookup(id, Some(given.path()), default.path())? {
-        return Ok(dir);
+    let lives = history::lives(id, Some(given.path()), default.path())?;
+    if let Some(dir) = lives.get(usize::from(previous)) {
+        return Ok(dir.clone());
     }
     match State::load(&given, id) {
+        _ if !lives.is_empty() => bail!("container \"{id}\" has no life so far back: {} known", lives.len()),
         Ok(state) if !state.has_hooks => bail!("container \"{id}\" has no lifecycle hooks"),
         Ok(_) => bail!("container \"{id}\" has no journal yet"),
-        Err(error) => Err(error),
+        Err(error) => Err(error.context(format!("no life of \"{id}\" is in the history"))),
     }
 }
 
