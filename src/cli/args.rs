@@ -43,6 +43,9 @@ pub struct Global {
     /// Say more
     #[arg(long)]
     pub debug: bool,
+    /// Say nothing of what a long wait waits for
+    #[arg(id = "no-progress", long = "quiet")]
+    pub quiet: bool,
     /// Manage control groups through systemd
     #[arg(long)]
     pub systemd_cgroup: bool,

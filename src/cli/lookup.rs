@@ -1,11 +1,13 @@
 //! Finding the container that a verb is about.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use super::args::Global;
 use super::log::Log;
+use super::progress::Progress;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
 use crate::container::state::{State, Status as Oci};
@@ -26,13 +28,22 @@ pub struct Container {
     pub dir: PathBuf,
     pub state: State,
     pub log: Log,
+    /// How it is shown what is waited for.
+    pub progress: Progress,
 }
 
 /// The container of an id below the root that the command line names.
 pub fn container(global: &Global, id: &ContainerId) -> Result<Container> {
     let root = global.root()?;
     let state = State::load(&root, id)?;
-    Ok(Container { dir: root.container(id), id: id.clone(), root, state, log: Log::new(global) })
+    Ok(Container {
+        dir: root.container(id),
+        id: id.clone(),
+        root,
+        state,
+        log: Log::new(global),
+        progress: Progress::new(global),
+    })
 }
 
 /// The directory with the journal, the status and the hook logs of an id: of a container that exists, else of its
@@ -58,7 +69,9 @@ impl Container {
     pub fn ask(&self, mut request: Request) -> Result<Option<Answer>> {
         for _ in 0..SUCCESSORS {
             if let Some(connection) = control::connect(&self.dir)? {
-                if let Some(answer) = control::ask(&connection, request)? {
+                control::send_request(&connection, request)?;
+                self.progress.wait(connection.as_fd(), &self.dir, self.id.as_str());
+                if let Some(answer) = control::read_answer(&connection)? {
                     return Ok(Some(answer));
                 }
                 request = request.again();
