@@ -543,3 +543,19 @@ fn a_rehearsal_whose_director_is_killed_cleans_up_all_the_same() {
         .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("bookend-test"));
     assert_eq!(left.count(), 0, "a stage is left");
 }
+
+#[test]
+fn s_27_a_rehearsal_goes_on_when_its_supervisor_is_killed_at_any_stage() {
+    let r = Rehearsal::new();
+    let pod = r.web(HOOKS);
+    let expected = ["--expect", "postStart=succeeded", "--expect", "preStop=succeeded", "--expect", "exit=0"];
+    // While postStart runs, while the container runs, and while it is stopped.
+    for (killed, slow) in
+        [("10ms", "postStart=slow:1s"), ("700ms", "postStart=slow:1ms"), ("1500ms", "preStop=slow:3s")]
+    {
+        let fault = format!("supervisor=kill@{killed}");
+        let args = ["--fault", &fault, "--fault", slow, "--run-for", "1s"];
+        let output = r.with_bundle(&pod, &[&args[..], &expected[..]].concat()).ok();
+        assert!(output.stderr.contains("its supervisor was lost; another one has taken over"), "{}", output.stderr);
+    }
+}
