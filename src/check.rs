@@ -222,6 +222,11 @@ fn workload(item: &Node, template: &Template, ours: bool, options: &Options, fou
         let mut problems = Problems::of(&found.label);
         let listed = pod::listed(template, field, &found.label, &mut problems);
         if ours {
+            // A patch has only what it changes.
+            if template.spec.get("containers").is_none() {
+                problems.notes.append(&mut problems.errors);
+                problems.notes.iter_mut().for_each(|problem| problem.severity = Severity::Info);
+            }
             shared.append(problems);
         }
         containers.extend(listed.into_iter().map(|chosen| (role, chosen)));

@@ -414,3 +414,30 @@ fn the_page_of_findings_shows_every_rule_with_its_example_and_what_it_prints() {
         }
     }
 }
+
+#[test]
+fn what_may_not_be_read_is_told_and_the_rest_is_checked() {
+    if common::is_root() {
+        println!("skipped: root may read anything");
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = with(&[("d/secret.yaml", ""), ("d/closed/x.yaml", ""), ("d/bad.yaml", &pod("{preStop: {}}"))]);
+    let close =
+        |path: &str, mode| fs::set_permissions(scratch.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
+    close("d/secret.yaml", 0);
+    close("d/closed", 0);
+    let output = check(scratch.path(), &["d"]);
+    close("d/closed", 0o700);
+    let output = output.fails(2).says("d/secret.yaml: error BE038: cannot be read: Permission denied");
+    output.says("d/closed: error BE038: cannot be read: Permission denied").says("d/bad.yaml:6:26: error BE014");
+}
+
+#[test]
+fn a_patch_without_containers_is_no_finding() {
+    let patch = "kind: Deployment\nspec:\n  template:\n    spec: {nodeSelector: {disk: ssd}}\n";
+    let misspelt = "lifecyle: {preStop: {sleep: {seconds: 5}}}\n";
+    let scratch = with(&[("patch.yaml", patch), ("lifecycle.yaml", misspelt)]);
+    check(scratch.path(), &["patch.yaml"]).ok().says("info BE043");
+    check(scratch.path(), &["lifecycle.yaml"]).fails(1).says("1:1: error BE009: lifecyle: Unknown field; did you mean");
+}

@@ -1,4 +1,4 @@
-//! What README.md and hooks/README.md show is true: their commands are run here as they stand.
+//! What README.md, hooks/README.md and docs/seeing.md show is true: their commands are run here as they stand.
 
 mod common;
 
@@ -70,6 +70,24 @@ fn the_same_by_hand_does_what_it_says() {
         .says("stopped after")
         .says("exit code 0")
         .says("preStop");
+}
+
+#[test]
+fn the_page_on_seeing_does_what_it_says() {
+    let page = read("docs/seeing.md");
+    let blocks = ["Make a container", "## The questions", "## The history"].map(|after| block(&page, after, "sh"));
+    let script = ["lifecycle.yaml", "tutorial.svg", "tutorial.html"]
+        .iter()
+        .fold(blocks.concat(), |script, file| script.replace(&format!("/tmp/{file}"), &format!("$TMPDIR/{file}")));
+    let script = script + "\nhead -c 5 $TMPDIR/tutorial.svg; cat $TMPDIR/tutorial.html\n";
+    let output = run(&script).ok();
+    output.says("db not reachable").says("FailedPreStopHook").says("<svg ").says("<!doctype html>").says("Skipped");
+    let record: bookend::lifecycle::journal::Record =
+        serde_json::from_str(block(&page, "## The journal", "json")).unwrap();
+    let shown = serde_json::to_value(record).unwrap();
+    for field in shown.as_object().unwrap().keys() {
+        assert!(page.contains(&format!("`{field}`")), "{field} has no line");
+    }
 }
 
 #[test]

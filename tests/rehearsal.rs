@@ -147,7 +147,7 @@ fn bad_input_is_told_all_at_once_with_code_2_and_nothing_runs() {
     output.says("did you mean \"preStop\"?");
     r.with_bundle(&r.web("image: x"), &[]).fails(2).says("has no hooks");
     r.with_bundle(Path::new("/nonexistent.yaml"), &[]).fails(2).says("/nonexistent.yaml");
-    r.run(&r.web(HOOKS), &[]).fails(2).says("--bundle DIR or --rootfs DIR");
+    r.run(&r.web(HOOKS), &[]).fails(2).says("--bundle DIR, --rootfs DIR or --image PATH");
     r.run(&r.web(HOOKS), &["--bundle", "/nonexistent"]).fails(2).says("/nonexistent");
     r.with_bundle(&r.web(HOOKS), &["--grace", "-1"]).fails(2);
     r.with_bundle(&r.web(HOOKS), &["--run-for", "soon"]).fails(2).says("no duration");

@@ -43,6 +43,9 @@ pub struct Global {
     /// Say more
     #[arg(long)]
     pub debug: bool,
+    /// Say nothing of what a long wait waits for
+    #[arg(id = "no-progress", long = "quiet")]
+    pub quiet: bool,
     /// Manage control groups through systemd
     #[arg(long)]
     pub systemd_cgroup: bool,
@@ -387,6 +390,10 @@ pub struct Test {
     /// Take the root file system from this directory, for all containers or for one
     #[arg(long, value_name = "[NAME=]DIR", value_parser = For::parser())]
     pub rootfs: Vec<For>,
+    /// Take root file system, ENTRYPOINT, CMD, env, user and stop signal from this image: an OCI image layout (directory
+    /// or tar) or the tar of `docker save`; of several in it the one called TAG
+    #[arg(long, value_name = "[NAME=]PATH[:TAG]", value_parser = For::parser())]
+    pub image: Vec<For>,
     /// The grace period of the stop, in whole seconds
     #[arg(long, value_name = "SECONDS")]
     pub grace: Option<u64>,
@@ -468,6 +475,9 @@ pub struct Hooks {
     /// With --resolve: the container of the Pod
     #[arg(long, value_name = "NAME", requires = "resolve")]
     pub container: Option<String>,
+    /// Of the life before the latest one; given twice, of the one before that
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "resolve")]
+    pub previous: u8,
     /// How the hooks are printed
     #[arg(short, long, default_value = "table")]
     pub format: TableFormat,
@@ -487,6 +497,9 @@ pub struct Logs {
     /// Go on until the container is stopped
     #[arg(short, long)]
     pub follow: bool,
+    /// Of the life before the latest one; given twice, of the one before that
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub previous: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -505,6 +518,9 @@ pub struct Timeline {
     /// How it is drawn
     #[arg(short, long, default_value = "text")]
     pub format: PictureFormat,
+    /// Of the life before the latest one; given twice, of the one before that
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub previous: u8,
 }
 
 #[derive(Debug, Args)]
