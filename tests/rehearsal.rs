@@ -350,7 +350,7 @@ fn files_that_cannot_be_written_are_refused_before_anything_runs() {
     let twice = format!("{dir}/life.txt");
     r.with_bundle(&pod, &["--junit", &twice, "--timeline", &twice]).fails(2).says("the same file");
     // What was opened and never written is not left.
-    r.run(&pod, &["--junit", &twice]).fails(2).says("--bundle DIR or --rootfs DIR");
+    r.run(&pod, &["--junit", &twice]).fails(2).says("say what to run: --bundle DIR");
     assert!(!Path::new(&twice).exists());
 }
 
@@ -478,8 +478,8 @@ fn each_container_can_have_its_own_root_file_system() {
     let with = |args: &[&str]| r.run(&pod, &[args, &quick[..]].concat());
     with(&["--bundle", &format!("web={bundle}"), "--rootfs", &format!("other={rootfs}")]).ok();
     with(&["--bundle", bundle, "--rootfs", &format!("other={rootfs}")]).ok();
-    with(&["--bundle", &format!("web={bundle}")]).fails(2).says("--bundle DIR or --rootfs DIR");
-    with(&["--bundle", bundle, "--rootfs", rootfs]).fails(2).says("not both of them");
+    with(&["--bundle", &format!("web={bundle}")]).fails(2).says("say what to run: --bundle DIR");
+    with(&["--bundle", bundle, "--rootfs", rootfs]).fails(2).says("not several of them");
     with(&["--bundle", bundle, "--rootfs", &format!("nobody={rootfs}")]).fails(2).says("no container \"nobody\"");
     with(&["--rootfs", rootfs]).fails(2).says("container \"web\" names no command");
 }
