@@ -482,16 +482,15 @@ impl Cgroup {
         members::tick()
     }
 
-    /// How many processes of the cgroup the kernel has killed for want of memory; 0 when that is unknown.
+    /// How many processes of the cgroup, and of those below it, the kernel has killed for want of memory; 0 when that is
+    /// unknown.
     pub fn oom_kills(&self) -> u64 {
         let Some(hierarchy) = self.of_controller("memory") else { return 0 };
-        let file = match hierarchy.version {
-            Version::V1 => "memory.oom_control",
-            Version::V2 => "memory.events",
-        };
-        let text = Directory::open(&hierarchy.path).and_then(|directory| directory.read(file)).unwrap_or_default();
-        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        let Ok(directory) = Directory::open(&hierarchy.path) else { return 0 };
+        match hierarchy.version {
+            Version::V1 => v1::oom_kills(&directory),
+            Version::V2 => oom_kills_in(&directory, "memory.events"),
+        }
     }
 
     /// The cgroup's directories on the host.
@@ -651,6 +650,13 @@ fn may_make_below(path: &Path) -> bool {
         // A process is moved by writing to a file of the parent's owner, too (cgroups(7), delegation).
         access(parent, Access::WRITE_OK).is_ok() && access(parent.join("cgroup.procs"), Access::WRITE_OK).is_ok()
     })
+}
+
+/// The line `oom_kill N` of a file.
+fn oom_kills_in(directory: &Directory, file: &str) -> u64 {
+    let text = directory.read(file).unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Removes a cgroup directory with all below it, lowest first.

@@ -27,11 +27,12 @@ use crate::lifecycle::tree::{Mark, Node, Value};
 use crate::lifecycle::validate::{Draft, Problem, Problems, Wishes, shape};
 
 pub use image::Image;
+pub use names::one_line;
 
 /// The most findings of one file that are shown.
 const MAX_FINDINGS: usize = 1000;
 /// The most containers of one Pod that are looked at: each is compared with what they share.
-const MAX_CONTAINERS: usize = 250;
+const MAX_CONTAINERS: usize = 100;
 
 /// Kubernetes' own kinds that have a Pod's template: what they lack is a mistake. Custom resources have their own rules.
 const WORKLOADS: [&str; 9] = [
@@ -117,12 +118,15 @@ pub fn check(paths: &[PathBuf], options: &Options) -> Report {
     report
 }
 
-/// Checks one file, document by document: what is wrong with one does not hide the others.
 fn of_file(path: &Path, named: input::Named, options: &Options, report: &mut Report) {
-    let label = file::label(path);
-    let mut found = Found::new(&label);
+    of_bytes(&file::label(path), input::read(path), named, options, report);
+}
+
+/// Checks one file, document by document: what is wrong with one does not hide the others.
+fn of_bytes(label: &str, bytes: Result<Vec<u8>, Problem>, named: input::Named, options: &Options, report: &mut Report) {
+    let mut found = Found::new(label);
     report.files += 1;
-    match input::read(path) {
+    match bytes {
         Err(why) => {
             found.unreadable = true;
             found.tell(None, None, why);
@@ -158,6 +162,11 @@ impl Found {
             return;
         }
         let full = self.findings.len() == MAX_FINDINGS;
+        let sentence = match full {
+            true => format!("more than {MAX_FINDINGS} findings: the rest is left out"),
+            false => one_line(&problem.text),
+        };
+        let cure = problem.cure.as_deref().unwrap_or(problem.rule.facts().cure);
         self.findings.push(Finding {
             file: self.label.clone(),
             at: problem.at,
@@ -165,12 +174,8 @@ impl Found {
             rule: problem.rule,
             workload: workload.map(str::to_owned),
             container: container.map(str::to_owned),
-            sentence: if full {
-                format!("more than {MAX_FINDINGS} findings: the rest is left out")
-            } else {
-                problem.text
-            },
-            cure: problem.cure.unwrap_or_else(|| problem.rule.facts().cure.to_owned()),
+            sentence,
+            cure: one_line(cure),
         });
     }
 
@@ -217,6 +222,11 @@ fn workload(item: &Node, template: &Template, ours: bool, options: &Options, fou
         let mut problems = Problems::of(&found.label);
         let listed = pod::listed(template, field, &found.label, &mut problems);
         if ours {
+            // A patch has only what it changes.
+            if template.spec.get("containers").is_none() {
+                problems.notes.append(&mut problems.errors);
+                problems.notes.iter_mut().for_each(|problem| problem.severity = Severity::Info);
+            }
             shared.append(problems);
         }
         containers.extend(listed.into_iter().map(|chosen| (role, chosen)));
@@ -235,6 +245,11 @@ fn workload(item: &Node, template: &Template, ours: bool, options: &Options, fou
             None if *role == pod_rules::Role::Container || pod_rules::is_sidecar(chosen) => {
                 let wishes = chosen.wishes(&mut problems);
                 of_container(Some(chosen), wishes, options, &mut problems, report);
+                if !ours && chosen.spec.get("terminationGracePeriodSeconds").is_none() {
+                    // Its controller may give another than Kubernetes' own 30 s.
+                    problems.errors.retain(|problem| problem.rule != Rule::HookTime);
+                    problems.warnings.retain(|problem| problem.rule != Rule::HookTime);
+                }
             }
             None => {}
         }
@@ -328,3 +343,6 @@ fn fields(node: Option<&Node>) -> &[(String, Mark, Node)] {
         _ => &[],
     }
 }
+
+#[cfg(test)]
+mod tests;

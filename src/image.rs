@@ -24,7 +24,7 @@ use rustix::process::umask;
 pub use config::ImageConfig;
 use files::{Files, Part};
 use layer::{Budget, Layer};
-pub use removal::remove_tree;
+pub use layout::machine;
 pub use tree::Ownership;
 use tree::{Tree, Whiteout};
 pub use user::{Ids, Users};
@@ -93,8 +93,7 @@ impl Image {
         let unpacked = made.and_then(|()| {
             let unpacked = self.fill(into, ownership).with_context(what);
             if unpacked.is_err()
-                && let Some(name) = into.file_name()
-                && let Err(error) = remove_below(into.parent().unwrap_or(Path::new("/")), name)
+                && let Err(error) = remove(into)
             {
                 return unpacked.with_context(|| format!("remove {}: {error}", into.display()));
             }
@@ -126,9 +125,12 @@ impl Image {
     }
 }
 
-fn remove_below(parent: &Path, name: &OsStr) -> io::Result<()> {
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    remove_tree(openat(CWD, parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, name)
+/// Removes what is at `path`, a tree of any depth and with any modes; nothing there is fine.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    removal::remove_tree(openat(CWD, parent, flags, Mode::empty())?, name)
 }
 
 type Checked = (ImageConfig, Vec<(Layer, Vec<Whiteout>)>, u64);

@@ -450,9 +450,9 @@ impl Supervisor {
             _ => None,
         };
         let exit = Exit { code: ended.code(), signal, oom: false };
-        let oom =
-            exit.signal == Some(Signal::KILL) && !self.state.cgroup.is_none() && self.state.cgroup.oom_kills() > 0;
-        Exit { oom, ..exit }
+        // 137 too: a shell that ran what was killed ends with its code. What we have killed ourselves is no riddle.
+        let killed = exit.code == Some(128 + Signal::KILL.number()) && !self.life.was_killed();
+        Exit { oom: killed && self.state.cgroup.oom_kills() > 0, ..exit }
     }
 
     /// Steps, and performs what follows.

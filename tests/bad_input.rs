@@ -231,3 +231,18 @@ fn exec_says_what_is_wrong() {
     exec(&["--cwd", "/nonexistent/dir", &c.id, "pwd"]).says("/nonexistent/dir");
     assert_eq!(c.status(), "running");
 }
+
+#[test]
+fn the_names_of_bookends_own_directories_are_no_ids_in_the_default_root() {
+    let c = Fixture::busybox();
+    c.write();
+    let scratch = &c.scratch;
+    let bundle = c.bundle();
+    for id in ["history", "roots", "seccomp"] {
+        let mut command = std::process::Command::new(common::bookend());
+        command.args(["create", "--bundle"]).arg(&bundle).arg(id);
+        // The default root of a test, also as root: in a user namespace of its own it is in XDG_RUNTIME_DIR.
+        command.env("XDG_RUNTIME_DIR", scratch.path().join("run"));
+        common::finish(command, scratch).fails(1).says("a name of bookend's own");
+    }
+}

@@ -410,6 +410,21 @@ on_each_version!(r_13_kills_for_want_of_memory_are_counted, |name: &str| {
     assert!(cgroup.oom_kills() >= 1);
 });
 
+on_each_version!(r_13_kills_in_a_sub_cgroup_are_counted_too, |name: &str| {
+    let cgroup = Made::new(name);
+    if cgroup.set(&resources(json!({"memory": {"limit": 16777216, "swap": 16777216}}))).is_err() {
+        println!("no memory controller here");
+        return;
+    }
+    let Some(memory) = cgroup.paths().into_iter().find(|path| path.join("memory.oom_control").exists()) else { return };
+    let below = memory.join("below");
+    std::fs::create_dir(&below).unwrap();
+    let script = format!("echo $$ > {}/cgroup.procs; exec busybox tail -n 1 /dev/zero", below.display());
+    let mut shell = Shell::in_cgroup(&cgroup, &script);
+    assert_eq!(shell.signal(), Some(9));
+    assert!(cgroup.oom_kills() >= 1);
+});
+
 on_each_version!(device_rules_hold, |name: &str| {
     let cgroup = Made::new(name);
     let rules = resources(json!({"devices": [{"allow": false, "access": "rwm"},

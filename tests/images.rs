@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bookend::image::{Image, Ownership};
 use builder::{Builder, Entry, FORMS, Form, Layer, hex, tar};
-use common::{Scratch, is_root};
+use common::{Output, Scratch, bookend, bundles, finish, is_root};
 use serde_json::{Value, json};
 use tar::EntryType;
 
@@ -604,4 +605,113 @@ fn of_several_images_one_is_named() {
     assert!(error(&format!("{path}:3")).contains("no image \"3\": it has \"app:1\", \"app:2\""));
     assert!(Image::open(Path::new(&format!("{path}:app:1"))).is_ok());
     assert!(error(&format!("{path}-not")).contains("skopeo copy"));
+}
+
+/// A shell, a user `app` and an ENTRYPOINT that ends with 0 on its stop signal, SIGQUIT.
+fn busybox() -> Builder {
+    let program = fs::read(bundles().join("busybox/rootfs/bin/busybox")).unwrap();
+    let mut lower = vec![
+        Entry::dir("bin"),
+        Entry::file("bin/busybox", program).mode(0o755),
+        Entry::dir("etc"),
+        Entry::file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:app:/:/bin/sh\n"),
+        Entry::file("gone", ""),
+    ];
+    lower.extend(["sh", "sleep", "id", "touch"].map(|name| Entry::symlink(format!("bin/{name}"), "busybox")));
+    let upper = [Entry::file(".wh.gone", ""), Entry::file("there", "")];
+    let mut image = Builder::new(vec![Layer::gzip(tar(&lower)), Layer::zstd(tar(&upper))]);
+    image.process = json!({
+        "Entrypoint": ["/bin/sh", "-c"],
+        "Cmd": ["trap 'exit 0' QUIT; while :; do sleep 1; done"],
+        "Env": ["FOO=image", "BAR=image"],
+        "User": "app",
+        "WorkingDir": "/srv/work",
+        "StopSignal": "SIGQUIT",
+        "Labels": { "bookend/pre-stop": "/bin/touch /evil" },
+    });
+    image
+}
+
+/// Rehearses a Pod of one container `web` with these lines, and sees that nothing is left.
+fn rehearse(scratch: &Scratch, lines: &str, args: &[&str]) -> Output {
+    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let pod = scratch.path().join("pod.yaml");
+    fs::write(&pod, format!("apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: web\n{lines}")).unwrap();
+    let tmp = scratch.path().join("tmp");
+    fs::create_dir_all(&tmp).unwrap();
+    let mut command = Command::new(bookend());
+    command
+        .arg("test")
+        .arg(pod)
+        .args(args)
+        .args(["--run-for", "100ms"])
+        .env("XDG_RUNTIME_DIR", &tmp)
+        .env("TMPDIR", &tmp);
+    let output = finish(command, scratch);
+    let left: Vec<_> = fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = left.iter().filter(|name| name.to_str().unwrap().starts_with("bookend-test")).collect();
+    assert!(left.is_empty(), "left behind: {left:?}\n{}", output.stderr);
+    output
+}
+
+/// A postStart that succeeds where all of this holds.
+fn where_it_holds(conditions: &[&str]) -> String {
+    format!("lifecycle:\n  postStart: {{exec: {{command: [sh, -ec, '{}']}}}}\n", conditions.join("; "))
+}
+
+#[test]
+fn s_23_a_pod_is_rehearsed_as_its_image_says() {
+    for form in [Form::Directory, Form::OldDocker] {
+        let scratch = Scratch::new();
+        let image = busybox().write(form, scratch.path());
+        let holds = where_it_holds(&[
+            "test $(id -u):$(id -g) = 1000:1001",
+            "test $FOO-$BAR = image-pod",
+            "test $PWD = /srv/work",
+            "test ! -e /gone",
+            "test -e /there",
+        ]);
+        let pod = format!("env: [{{name: BAR, value: pod}}]\n{holds}");
+        let output = rehearse(&scratch, &pod, &["--image", image.to_str().unwrap()]).ok();
+        // Its label is no hook, its stop signal is the one that is sent (S15, S-23).
+        assert!(output.stdout.contains("SIGQUIT") && output.stdout.contains("exit code 0"), "{}", output.stdout);
+        assert!(!output.stdout.contains("preStop"), "{}", output.stdout);
+    }
+}
+
+#[test]
+fn s_23_a_pod_has_the_last_word_over_its_image() {
+    let scratch = Scratch::new();
+    let image = busybox().write(Form::LayoutTar, scratch.path());
+    let image = format!("web={}:app:1", image.display());
+    let holds = where_it_holds(&["test $(id -u) = 7", "test $PWD = /etc", "test -w /there || test $(id -u) != 0"]);
+    let command = "args: [\"trap 'exit 3' TERM; while :; do sleep 1; done\"]";
+    let pod = format!("{command}\nworkingDir: /etc\nsecurityContext: {{runAsUser: 7}}\n{holds}  stopSignal: SIGTERM\n");
+    let output = rehearse(&scratch, &pod, &["--image", &image, "--expect", "exit=3"]).ok();
+    assert!(!output.stdout.contains("SIGQUIT"), "{}", output.stdout);
+}
+
+#[test]
+fn s25_an_image_that_cannot_be_used_is_bad_input_and_leaves_nothing() {
+    let scratch = Scratch::new();
+    let hooks = where_it_holds(&["true"]);
+    let refused = |image: &Path, why: &str| {
+        rehearse(&scratch, &hooks, &["--image", image.to_str().unwrap()]).fails(2).says(why);
+    };
+    let evil = scratch.path().join("evil");
+    fs::create_dir(&evil).unwrap();
+    refused(&Builder::new(vec![plain(&[Entry::file("../evil", "")])]).write(Form::Directory, &evil), "leads out");
+    let nobody = scratch.path().join("nobody");
+    fs::create_dir(&nobody).unwrap();
+    let mut stranger = busybox();
+    stranger.process["User"] = json!("stranger");
+    refused(&stranger.write(Form::Directory, &nobody), "there is no user \"stranger\" in its /etc/passwd");
+    let nothing = scratch.path().join("nothing");
+    fs::create_dir(&nothing).unwrap();
+    let image = Builder::new(vec![]).write(Form::Directory, &nothing);
+    refused(&image, "neither ENTRYPOINT nor CMD");
+    refused(&scratch.path().join("none"), "there is no such file or directory");
+    let both = ["--image", image.to_str().unwrap(), "--rootfs", "/"];
+    rehearse(&scratch, &hooks, &both).fails(2).says("one of --bundle, --rootfs and --image");
+    rehearse(&scratch, &hooks, &["--image", "other=/nowhere", "--image", image.to_str().unwrap()]).fails(2);
 }

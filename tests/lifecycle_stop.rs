@@ -339,6 +339,51 @@ fn s_14_a_container_that_the_oom_killer_ended_is_oom_killed_and_runs_no_pre_stop
 }
 
 #[test]
+fn l_09_r13_an_entrypoint_that_ends_by_the_oom_kill_of_another_member_is_oom_killed() {
+    if !needs_root("l_09_r13_an_entrypoint_that_ends_by_the_oom_kill_of_another_member_is_oom_killed") {
+        return;
+    }
+    let limit = |c: Fixture| c.with(|config| config["linux"]["resources"]["memory"] = json!({"limit": 20 << 20}));
+    let eat = "busybox tail -n 1 /dev/zero";
+    // A shell ends with the code of what it ran; the kernel has killed that, not the shell.
+    let c = limit(Fixture::busybox()).shell(&format!("{WAIT_FOR_GO}; {eat}; exit $?"));
+    let c = c.hook("postStop", "echo $BOOKEND_REASON > /post").started();
+    let supervisor = supervisor_of(&c);
+    go(&c);
+    c.verb("wait").fails(137);
+    let exited = c.event("Exited");
+    assert_eq!((&exited["oom"], &exited["code"], exited.get("signal")), (&json!(true), &json!(137), None));
+    assert_eq!(c.state()["exit"]["reason"], "OOMKilled");
+    assert_eq!(c.read("/post"), "OOMKilled\n");
+    // R13: whose score it was given, and not with the container's memory.
+    assert_eq!(supervisor.0, fs::read_to_string("/proc/self/oom_score_adj").unwrap());
+    assert!(!supervisor.1.contains(&c.id), "{}", supervisor.1);
+
+    // One that lives on is no victim, nor is one that we have killed ourselves.
+    let c = limit(Fixture::busybox()).shell(&format!("trap '' TERM; {WAIT_FOR_GO}; {eat}; touch /ate; sleep 1000"));
+    let c = c.hook("preStop", "true").started();
+    go(&c);
+    c.wait_for("the kill", |c| c.rootfs().join("ate").exists());
+    c.call(&["stop", "--grace", "0", &c.id]).ok();
+    assert_eq!(c.state()["exit"]["code"], 137);
+    assert_eq!(c.state()["exit"]["reason"], "Error");
+}
+
+/// oom_score_adj and control groups of a container's supervisor.
+fn supervisor_of(c: &Fixture) -> (String, String) {
+    let root = c.root();
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+    let supervisor = processes.filter(|path| {
+        let line = String::from_utf8_lossy(&fs::read(path.join("cmdline")).unwrap_or_default()).replace('\0', " ");
+        line.contains(&format!("supervise {} {}", root.display(), c.id))
+    });
+    let found: Vec<_> = supervisor.collect();
+    assert_eq!(found.len(), 1, "one supervisor");
+    let read = |file: &str| fs::read_to_string(found[0].join(file)).unwrap();
+    (read("oom_score_adj"), read("cgroup"))
+}
+
+#[test]
 fn s_15_a_stop_of_a_stopped_container_succeeds_and_does_nothing() {
     let c = Fixture::busybox().hook("preStop", "echo drain >> /log").started();
     c.stop().ok();

@@ -1,7 +1,7 @@
 //! bookend called by the real podman, as root: by its path, as `podman --runtime PATH` does.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,15 @@ use common::{Fixture, Output, bookend, needs_root, needs_tool};
 
 /// An image of the busybox bundle, in a storage of its own.
 struct Podman {
+    /// A path, or a name from containers.conf.
+    runtime: PathBuf,
     /// Owns the directory; no container is made of it.
     fixture: Fixture,
 }
 
 impl Podman {
     fn new() -> Podman {
-        let podman = Podman { fixture: Fixture::busybox() };
+        let podman = Podman { runtime: bookend(), fixture: Fixture::busybox() };
         fs::write(
             podman.dir().join("containers.conf"),
             // Without CAP_SYS_RESOURCE the limits that podman sets by itself cannot be had.
@@ -45,7 +47,7 @@ impl Podman {
             command.arg(flag).arg(self.dir().join(dir));
         }
         command.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime"]);
-        command.arg(bookend()).args(args).env("CONTAINERS_CONF", self.dir().join("containers.conf"));
+        command.arg(&self.runtime).args(args).env("CONTAINERS_CONF", self.dir().join("containers.conf"));
         let output = command.output().unwrap();
         Output {
             code: output.status.code().unwrap(),
@@ -172,4 +174,21 @@ fn without_hooks_podman_gets_what_any_runtime_gives() {
             "test -c /dev/nought && exit 42",
         ])
         .fails(42);
+}
+
+#[test]
+fn podman_takes_the_lines_that_config_podman_prints() {
+    if !may_run("podman_takes_the_lines_that_config_podman_prints") {
+        return;
+    }
+    let mut podman = Podman::new();
+    let conf = podman.dir().join("containers.conf");
+    let lines = fs::read_to_string(&conf).unwrap() + &bookend_shows(&["config", "podman"]).ok().stdout;
+    fs::write(&conf, lines).unwrap();
+    podman.runtime = PathBuf::from("bookend");
+    let runtime = podman.call(&["info", "--format", "{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Path}}"]).ok().stdout;
+    assert_eq!(runtime.trim(), format!("bookend {}", fs::canonicalize(bookend()).unwrap().display()));
+    let hook = "--annotation=bookend/post-start.shell=echo up > /var/tmp/up";
+    let script = "while [ ! -e /var/tmp/up ]; do sleep 0.1; done; exit 42";
+    podman.call(&["run", "--rm", hook, "busybox", "sh", "-c", script]).fails(42);
 }

@@ -147,7 +147,7 @@ fn bad_input_is_told_all_at_once_with_code_2_and_nothing_runs() {
     output.says("did you mean \"preStop\"?");
     r.with_bundle(&r.web("image: x"), &[]).fails(2).says("has no hooks");
     r.with_bundle(Path::new("/nonexistent.yaml"), &[]).fails(2).says("/nonexistent.yaml");
-    r.run(&r.web(HOOKS), &[]).fails(2).says("--bundle DIR or --rootfs DIR");
+    r.run(&r.web(HOOKS), &[]).fails(2).says("--bundle DIR, --rootfs DIR or --image PATH");
     r.run(&r.web(HOOKS), &["--bundle", "/nonexistent"]).fails(2).says("/nonexistent");
     r.with_bundle(&r.web(HOOKS), &["--grace", "-1"]).fails(2);
     r.with_bundle(&r.web(HOOKS), &["--run-for", "soon"]).fails(2).says("no duration");
@@ -159,4 +159,387 @@ fn an_entrypoint_that_ends_by_itself_gets_no_pre_stop() {
     let pod = r.web(&format!("command: [/bin/sh, -c, 'sleep 0.5; exit 4']\n{HOOKS}"));
     let output = r.with_bundle(&pod, &["--run-for", "60s"]).ok();
     output.says("the container ended by itself").says("exit code 4 (Error)").says("preStop exec");
+}
+
+/// The bundle's ENTRYPOINT with a preStop that is over at once.
+const PLAIN: &str = "lifecycle: {preStop: {exec: {command: [/bin/true]}}}";
+
+#[test]
+fn every_fault_of_a_handler_has_its_effect() {
+    let r = Rehearsal::new();
+    let pod = r.web(PLAIN);
+    for (fault, expected) in [
+        ("preStop=hang", "preStop=timed-out"),
+        ("preStop=flood", "preStop=timed-out"),
+        ("preStop=fail", "preStop=failed"),
+        ("preStop=slow:300ms", "preStop=succeeded"),
+    ] {
+        let output = r.with_bundle(&pod, &["--fault", fault, "--expect", expected, "--grace", "1"]).ok();
+        output.says(&format!("(expected: {expected})"));
+    }
+    r.with_bundle(&pod, &["--fault", "preStop=fail"]).fails(1).says("asked for: --fault preStop=fail");
+    let slow = ["--fault", "preStop=slow:1500ms", "--format", "json", "--quiet"];
+    let json = r.with_bundle(&pod, &slow).ok().json();
+    let took = json["containers"][0]["checks"][0]["seconds"].as_f64().unwrap();
+    assert!(took >= 1.5, "the handler began {took}s after its time");
+}
+
+#[test]
+fn a_fault_takes_the_place_of_handlers_that_are_no_programs() {
+    let r = Rehearsal::new();
+    let pod = r.web("lifecycle:\n  postStart: {sleep: {seconds: 0}}\n  preStop: {httpGet: {port: 9}}");
+    let args = ["--fault", "preStop=hang", "--expect", "preStop=timed-out", "--grace", "1"];
+    r.with_bundle(&pod, &args).ok();
+    let args = ["--fault", "postStart=fail", "--expect", "postStart=failed", "--expect", "preStop=failed"];
+    r.with_bundle(&pod, &[&args[..], &["--expect", "reason=PostStartHookError", "--expect", "exit=125"]].concat()).ok();
+    let args = ["--fault", "postStart=slow:300ms", "--expect", "preStop=failed"];
+    r.with_bundle(&pod, &args).ok().says("[fault: slow:0.3s] succeeded");
+}
+
+#[test]
+fn p_11_a_post_start_without_end_is_stopped_in_its_time() {
+    let r = Rehearsal::new();
+    let pod = r.web("lifecycle: {postStart: {exec: {command: [/bin/true]}}}");
+    let args = ["--fault", "postStart=hang", "--expect", "postStart=interrupted", "--run-for", "500ms"];
+    r.with_bundle(&pod, &args).ok().says("the stop comes now").says("stopped before postStart completed");
+}
+
+#[test]
+fn a_stop_signal_that_is_lost_ends_in_sigkill() {
+    let r = Rehearsal::new();
+    let pod = r.web(PLAIN);
+    let lost = ["--fault", "stop-signal=ignore", "--grace", "1"];
+    let killed = ["--expect", "grace=exceeded", "--expect", "exit=137", "--expect", "reason=Error"];
+    r.with_bundle(&pod, &[&lost[..], &killed[..]].concat()).ok().says("grace period exceeded: SIGKILL was needed");
+    let output = r.with_bundle(&pod, &[&lost[..], &["--expect", "grace=kept"]].concat()).fails(1);
+    output.says("grace period exceeded: SIGKILL was needed, but grace=kept was expected");
+    let kill = r.web(&format!("{PLAIN}\n").replace("{preStop", "{stopSignal: SIGKILL, preStop"));
+    r.with_bundle(&kill, &lost).fails(2).says("which nobody can ignore");
+}
+
+#[test]
+fn an_entrypoint_that_is_made_to_end_skips_pre_stop_and_post_stop_sees_its_code() {
+    let r = Rehearsal::new();
+    let with_post_stop = |condition: &str| {
+        r.pod(&format!(
+            "kind: Pod\nmetadata:\n  annotations:\n    bookend/pre-stop: /bin/true\n    \
+             bookend/post-stop.shell: '[ \"$BOOKEND_EXIT_CODE $BOOKEND_REASON\" = \"{condition}\" ]'\n\
+             spec: {{containers: [{{name: web}}]}}\n"
+        ))
+    };
+    let pod = with_post_stop("3 Error");
+    let expected = ["--expect", "exit=3", "--expect", "reason=Error", "--expect", "preStop=skipped"];
+    let args = [&["--fault", "entrypoint=exit:3@200ms", "--run-for", "60s"], &expected[..]].concat();
+    r.with_bundle(&pod, &args).ok().says("the container ended by itself");
+    let pod = with_post_stop("137 OOMKilled");
+    let expected = ["--expect", "exit=137", "--expect", "reason=OOMKilled", "--expect", "preStop=skipped"];
+    let args = [&["--fault", "entrypoint=oom@200ms", "--run-for", "60s"], &expected[..]].concat();
+    r.with_bundle(&pod, &args).ok();
+}
+
+#[test]
+fn an_expectation_that_is_not_met_is_a_failed_verdict_that_says_what_was() {
+    let r = Rehearsal::new();
+    let pod = r.web(PLAIN);
+    for (expected, words) in [
+        ("preStop=failed", "succeeded, but preStop=failed was expected"),
+        ("exit=1", "exit code 0 (Completed), but exit=1 was expected"),
+        ("reason=Error", "exit code 0 (Completed), but reason=Error was expected"),
+        ("grace=exceeded", "grace period kept, but grace=exceeded was expected"),
+        ("stopped-within=0", "but stopped-within=0s was expected"),
+    ] {
+        r.with_bundle(&pod, &["--expect", expected]).fails(1).says(words);
+    }
+    let met = ["--expect", "exit=0", "--expect", "stopped-within=20s", "--expect", "grace=kept"];
+    r.with_bundle(&pod, &[&met[..], &["--expect", "preStop=succeeded", "--expect", "postStart=skipped"]].concat()).ok();
+}
+
+#[test]
+fn wrong_faults_and_expectations_are_usage_errors_that_list_what_there_is() {
+    let r = Rehearsal::new();
+    let pod = r.web(PLAIN);
+    r.with_bundle(&pod, &["--fault", "preStop=explode"]).fails(2).says("HOOK=slow:DURATION").says("supervisor=kill@");
+    r.with_bundle(&pod, &["--expect", "prestop=failed"]).fails(2).says("reason=REASON").says("stopped-within=DURATION");
+    r.with_bundle(&pod, &["--fault", "postStart=hang"]).fails(2).says("no postStart hook here; there are preStop");
+    r.with_bundle(&pod, &["--expect", "postStop=failed"]).fails(2).says("no postStop hook here; there are preStop");
+    let args = ["--expect", "preStop=succeeded", "--container", "nobody"];
+    r.with_bundle(&pod, &args).fails(2).says("no container \"nobody\"; there are web");
+}
+
+#[test]
+fn a_broken_pre_stop_is_told_with_its_cause_and_cure() {
+    let r = Rehearsal::new();
+    for (handler, words) in [
+        ("exec: {command: [/bin/drain]}", "the image has no \"/bin/drain\""),
+        ("exec: {command: ['drain --wait 5']}", "write [\"drain\", \"--wait\", \"5\"]"),
+        ("exec: {command: [/bin/bash, -c, 'sleep 1']}", "the image has no \"/bin/bash\"; it has /bin/sh"),
+        ("exec: {command: [/bin/sh, -c, 'echo \"open']}", "a quote or bracket is open"),
+        ("exec: {command: [/bin/sh, -c, sleep, '1']}", "write [\"/bin/sh\", \"-c\", \"sleep 1\"]"),
+        ("exec: {command: [/bin/sh, -c, 'nosuch --x']}", "a program that the shell was to run is not in the image"),
+        ("exec: {command: [/bin/sh, -c, 'kill 1; sleep 9']}", "the hook itself ended it"),
+        ("exec: {command: [/etc/passwd]}", "is there but cannot be executed"),
+        ("exec: {command: [/bin/sh, -c, 'sleep 9']}", "raise terminationGracePeriodSeconds (now 1)"),
+        ("httpGet: {port: 8081, path: /drain}", "nothing answered at port 8081"),
+    ] {
+        let pod = r.web(&format!("lifecycle:\n  preStop: {{{handler}}}"));
+        let output = r.with_bundle(&pod, &["--grace", "1"]).fails(1);
+        output.says(words).says("pod.yaml:7:7");
+    }
+}
+
+#[test]
+fn what_listens_and_a_status_that_kubernetes_ignores_are_told() {
+    if !common::needs_root("what_listens_and_a_status_that_kubernetes_ignores_are_told") {
+        return; // a network of its own
+    }
+    let r = Rehearsal::new();
+    let server = "command: [/bin/sh, -c, 'while :; do printf \"HTTP/1.0 404 no\\r\\n\\r\\n\" | nc -l -p 8080 > /dev/null; done']\n";
+    let ready =
+        "postStart: {exec: {command: [/bin/sh, -c, 'until grep -q :1F90 /proc/net/tcp*; do sleep 0.05; done']}}";
+    let pod = |port: u16| r.web(&format!("{server}lifecycle:\n  {ready}\n  preStop: {{httpGet: {{port: {port}}}}}"));
+    let output = r.with_bundle(&pod(8081), &["--grace", "1"]).fails(1);
+    output.says("nothing answered at port 8081: just before the stop something listened at 8080");
+    let output = r.with_bundle(&pod(8080), &["--grace", "1"]).ok();
+    output.says("note    preStop got HTTP 404; Kubernetes counts this as success");
+}
+
+#[test]
+fn reports_are_written_to_files_and_told_in_the_format_that_was_asked_for() {
+    let r = Rehearsal::new();
+    let pod = r.web("lifecycle:\n  preStop: {exec: {command: [/bin/sh, -c, 'echo \"<&]]>\" >&2; exit 3']}}");
+    let at = |name: &str| r.scratch.path().join(name);
+    let junit = at("report.xml");
+    for (ending, word) in [("svg", "<svg"), ("html", "<!doctype html>"), ("json", "\"lanes\""), ("txt", "├")] {
+        let picture = at(&format!("life.{ending}"));
+        let files = ["--junit", junit.to_str().unwrap(), "--timeline", picture.to_str().unwrap()];
+        r.with_bundle(&pod, &[&files[..], &["--quiet"]].concat()).fails(1);
+        let text = fs::read_to_string(&picture).unwrap();
+        assert!(text.contains(word) && text.contains("preStop"), "{ending}: {text}");
+    }
+    let report = fs::read_to_string(&junit).unwrap();
+    assert!(report.contains("<testsuite name=\"web\" tests=\"2\"") && report.contains("failures=\"1\""), "{report}");
+    assert!(report.contains("&lt;&amp;") && report.contains("exit code 3"), "{report}");
+
+    let tap = r.with_bundle(&pod, &["--format", "tap", "--quiet"]).fails(1).stdout;
+    assert!(tap.starts_with("TAP version 14\n1..1\n# Subtest: web\n    1..2\n    not ok 1 - preStop exec"), "{tap}");
+    assert!(tap.contains("\n      ---\n") && tap.contains("\n      line: 7\n"), "{tap}");
+    assert!(tap.ends_with("    ok 2 - entrypoint: exit code 0 (Completed)\nnot ok 1 - web\n"), "{tap}");
+
+    let github = r.with_bundle(&pod, &["--format", "github", "--quiet"]).fails(1).stdout;
+    let annotation = github.lines().next().unwrap();
+    assert!(annotation.starts_with("::error file="), "{github}");
+    assert!(annotation.contains("pod.yaml,line=7,col=7,title=web%3A preStop::bookend: preStop hook"), "{github}");
+    assert!(annotation.contains("%0A    | <&]]>%0A"), "{github}");
+}
+
+#[test]
+fn files_that_cannot_be_written_are_refused_before_anything_runs() {
+    let r = Rehearsal::new();
+    let pod = r.web("command: [/bin/sh, -c, 'echo it ran']\nlifecycle: {preStop: {exec: {command: [/bin/true]}}}");
+    let dir = r.scratch.path().to_str().unwrap().to_owned();
+    let (inside, picture) = (format!("{dir}/no/such/report.xml"), format!("{dir}/life.png"));
+    for (args, words) in [
+        (["--junit", inside.as_str()], "open it for writing"),
+        (["--junit", dir.as_str()], "open it for writing"),
+        (["--timeline", picture.as_str()], ".svg, .html, .json or .txt"),
+        (["--timeline", "/nonexistent/life.svg"], "open it for writing"),
+    ] {
+        let output = r.with_bundle(&pod, &args).fails(2).says(words);
+        assert!(!output.stderr.contains("it ran"), "{}", output.stderr);
+    }
+    let twice = format!("{dir}/life.txt");
+    r.with_bundle(&pod, &["--junit", &twice, "--timeline", &twice]).fails(2).says("the same file");
+    // What was opened and never written is not left.
+    r.run(&pod, &["--junit", &twice]).fails(2).says("--bundle DIR or --rootfs DIR");
+    assert!(!Path::new(&twice).exists());
+}
+
+const LIVES_ON: &str = "trap \"exit 0\" TERM; while :; do sleep 0.05; done";
+
+/// A Pod with an init container, a sidecar and two containers, of which one has a postStart that shows the order.
+fn shop(init: &str) -> String {
+    format!(
+        "kind: Pod\nmetadata: {{name: shop}}\nspec:\n  initContainers:\n\
+         \x20 - {{name: migrate, command: [/bin/sh, -c, 'echo migrating; {init}']}}\n\
+         \x20 - name: proxy\n    restartPolicy: Always\n    command: [/bin/sh, -c, '{LIVES_ON}']\n\
+         \x20   lifecycle: {{preStop: {{exec: {{command: [/bin/true]}}}}}}\n\
+         \x20 containers:\n  - name: web\n    command: [/bin/sh, -c, '{LIVES_ON}']\n\
+         \x20   lifecycle: {{postStart: {{sleep: {{seconds: 1}}}}, preStop: {{exec: {{command: [/bin/true]}}}}}}\n\
+         \x20 - {{name: plain, command: [/bin/sh, -c, '{LIVES_ON}']}}\n"
+    )
+}
+
+#[test]
+fn p_14_the_containers_of_a_pod_start_in_order_live_together_and_stop_as_a_pod() {
+    let r = Rehearsal::new();
+    let output = r.with_bundle(&r.pod(&shop("exit 0")), &["--run-for", "300ms"]).ok();
+    let at = |line: &str| {
+        output
+            .stderr
+            .lines()
+            .position(|known| known.starts_with(line))
+            .unwrap_or_else(|| panic!("no {line:?} in {}", output.stderr))
+    };
+    let order = [
+        "migrate:   | migrating",
+        "migrate: the container ended by itself",
+        "proxy: start",
+        "proxy: running",
+        "web: start",
+        "web: running",
+        "plain: start",
+        "plain: running",
+        "web: stop ",
+        "proxy: stop ",
+    ];
+    assert!(order.map(at).is_sorted(), "{}", output.stderr);
+    assert!(at("plain: stop,") < at("proxy: stop ") && at("plain: stopped") < at("proxy: stop "), "{}", output.stderr);
+    output.says("passed: all 4 containers");
+
+    let json = r.with_bundle(&r.pod(&shop("exit 0")), &["--format", "json", "--quiet"]).ok().json();
+    let roles: Vec<&str> =
+        json["containers"].as_array().unwrap().iter().map(|one| one["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["init", "sidecar", "main", "main"]);
+    assert!(json["containers"].as_array().unwrap().iter().all(|one| one["pod"] == "shop" && one["exitCode"] == 0));
+}
+
+#[test]
+fn an_init_container_that_fails_keeps_its_pod_from_starting_and_shows_its_output() {
+    let r = Rehearsal::new();
+    let output = r.with_bundle(&r.pod(&shop("echo no database >&2; exit 5")), &[]).fails(1);
+    let output = output
+        .says("init container migrate ended with exit code 5, so its Pod does not start")
+        .says("    | no database")
+        .says("web: failed")
+        .says("was not started: what had to come before it failed");
+    assert!(!output.stderr.contains("web: start"), "{}", output.stderr);
+}
+
+#[test]
+fn hooks_on_an_init_container_are_refused_in_kubernetes_words() {
+    let r = Rehearsal::new();
+    let text = "kind: Pod\nspec:\n  initContainers:\n  - name: migrate\n    command: [/bin/true]\n    \
+                lifecycle: {preStop: {sleep: {seconds: 1}}}\n  containers:\n  - name: web\n    \
+                lifecycle: {preStop: {sleep: {seconds: 1}}}\n";
+    let output = r.with_bundle(&r.pod(text), &[]).fails(2);
+    output.says(
+        "spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always",
+    );
+    // The bundle's ENTRYPOINT is a server: it would never end.
+    let text = text.replace("    command: [/bin/true]\n", "").replacen(
+        "    lifecycle: {preStop: {sleep: {seconds: 1}}}\n",
+        "",
+        1,
+    );
+    r.with_bundle(&r.pod(&text), &[]).fails(2).says("init container \"migrate\" names no command");
+}
+
+#[test]
+fn several_files_are_rehearsed_at_a_time_and_one_failure_is_a_failed_run() {
+    let r = Rehearsal::new();
+    let file = |name: &str, program: &str| {
+        let path = r.scratch.path().join(name);
+        let text = format!(
+            "kind: Pod\nmetadata: {{name: {}}}\nspec: {{containers: [{{name: web, lifecycle: {{preStop: {{exec: {{command: [{program}]}}}}}}}}]}}\n",
+            name.trim_end_matches(".yaml")
+        );
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let (good, bad) = (file("good.yaml", "/bin/true"), file("bad.yaml", "/bin/false"));
+    let plain = r.scratch.path().join("plain.yaml");
+    fs::write(&plain, "kind: Pod\nspec: {containers: [{name: other}]}\n").unwrap();
+    for jobs in ["1", "4"] {
+        let others = [bad.to_str().unwrap(), plain.to_str().unwrap(), "--jobs", jobs];
+        let output = r.with_bundle(&good, &others).fails(1);
+        output
+            .says("good/web: passed")
+            .says("bad/web: failed")
+            .says("failed: 1 of 2 containers: bad/web")
+            .says("container \"other\" has no hooks: there is nothing to rehearse");
+    }
+    r.with_bundle(&good, &["--jobs", "0"]).fails(2);
+    // Two documents of one file, and the same file twice.
+    let both = format!("{}---\n{}", fs::read_to_string(&good).unwrap(), fs::read_to_string(&good).unwrap());
+    r.with_bundle(&r.pod(&both), &[]).ok().says("good/web: passed").says("good/web (2): passed");
+}
+
+#[test]
+fn each_container_can_have_its_own_root_file_system() {
+    let r = Rehearsal::new();
+    let bundle = bundles().join("busybox");
+    let (bundle, rootfs) = (bundle.to_str().unwrap(), bundle.join("rootfs"));
+    let rootfs = rootfs.to_str().unwrap();
+    let text = format!(
+        "kind: Pod\nspec:\n  containers:\n  - {{name: web, {PLAIN}}}\n  - {{name: other, command: [/bin/sh, -c, '{LIVES_ON}']}}\n"
+    );
+    let pod = r.pod(&text);
+    let quick = ["--run-for", "100ms"];
+    let with = |args: &[&str]| r.run(&pod, &[args, &quick[..]].concat());
+    with(&["--bundle", &format!("web={bundle}"), "--rootfs", &format!("other={rootfs}")]).ok();
+    with(&["--bundle", bundle, "--rootfs", &format!("other={rootfs}")]).ok();
+    with(&["--bundle", &format!("web={bundle}")]).fails(2).says("--bundle DIR or --rootfs DIR");
+    with(&["--bundle", bundle, "--rootfs", rootfs]).fails(2).says("not both of them");
+    with(&["--bundle", bundle, "--rootfs", &format!("nobody={rootfs}")]).fails(2).says("no container \"nobody\"");
+    with(&["--rootfs", rootfs]).fails(2).says("container \"web\" names no command");
+}
+
+#[test]
+fn hostile_files_are_refused_with_code_2_and_nothing_is_left() {
+    let r = Rehearsal::new();
+    let at = |name: &str, bytes: &[u8]| {
+        let path = r.scratch.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..8 {
+        let before = format!("*a{}, ", level - 1).repeat(10);
+        bomb += &format!("a{level}: &a{level} [{}]\n", before.trim_end_matches(", "));
+    }
+    for file in [
+        at("bomb.yaml", bomb.as_bytes()),
+        at("binary.yaml", &[0, 159, 146, 150, 255]),
+        at("huge.yaml", &vec![b'#'; 2 << 20]),
+        at("empty.yaml", b""),
+        at("half.yaml", b"kind: Pod\nspec: {containers: ["),
+        r.scratch.path().to_owned(),
+    ] {
+        // A good file beside it does not run either.
+        let output = r.with_bundle(&r.web(PLAIN), &[file.to_str().unwrap()]).fails(2);
+        assert!(!output.stderr.contains("web: start"), "{}", output.stderr);
+    }
+    r.with_bundle(Path::new("-"), &["-"]).fails(2).says("standard input can be read once only");
+}
+
+#[test]
+fn what_the_entrypoint_writes_is_shown_with_its_name_and_cannot_speak_to_the_terminal() {
+    let r = Rehearsal::new();
+    let pod = r.web(
+        &format!("command: [/bin/sh, -c, 'printf \"a\\033[31mb\\n\"; seq 500; exit 4']\n{HOOKS}")
+            .replace("post > /var/tmp/hello.txt", "x"),
+    );
+    let output = r.with_bundle(&pod, &["--run-for", "60s", "--expect", "postStart=interrupted"]);
+    assert!(output.stderr.contains("web:   | a[31mb\n"), "{}", output.stderr);
+    assert!(output.stderr.contains("(its output goes on)") && !output.stderr.contains("| 400\n"), "{}", output.stderr);
+    output.says("note    the last line of its output: 500");
+}
+
+#[test]
+fn a_rehearsal_whose_director_is_killed_cleans_up_all_the_same() {
+    let r = Rehearsal::new();
+    let pod = r.web(PLAIN);
+    let bundle = bundles().join("busybox");
+    let mut command = r.command(&pod, &["--bundle", bundle.to_str().unwrap(), "--run-for", "300s"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("running after")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The actor holds the other end of stderr until it is done.
+    lines.for_each(drop);
+    let left = fs::read_dir(r.scratch.path().join("tmp"))
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("bookend-test"));
+    assert_eq!(left.count(), 0, "a stage is left");
 }

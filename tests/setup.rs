@@ -336,3 +336,41 @@ fn a_verb_of_another_tool_or_a_misspelt_one_is_answered_with_ours() {
     call(&scratch, &["checkpoint", "web"]).fails(1).says("not offered");
     call(&scratch, &["update", "web"]).fails(1).says("not supported by this version");
 }
+
+// ── docs/install.md ──
+
+#[test]
+fn the_commands_of_the_installation_guide_do_what_they_say() {
+    let scratch = Scratch::new();
+    let guide = fs::read_to_string(common::repository().join("docs/install.md")).unwrap();
+    let blocks: Vec<&str> = guide.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 5);
+    let prefix = scratch.path().join("usr");
+    let run = |block: &str| {
+        let script = block
+            .replace("$(scripts/build | tail -n 1)", bookend().to_str().unwrap())
+            .replace("/usr/local", prefix.to_str().unwrap())
+            .replace("/etc/containers", scratch.path().join("etc").to_str().unwrap())
+            .replace("sudo ", "");
+        let mut command = Command::new("/bin/sh");
+        let path = format!("{}/bin:{}", prefix.display(), std::env::var("PATH").unwrap());
+        command.args(["-euc", &script]).env("PATH", path).env("XDG_RUNTIME_DIR", runtime_dir(&scratch));
+        finish(command, &scratch).ok()
+    };
+    let (last, first) = blocks.split_last().unwrap();
+    let outputs: String = first.iter().map(|block| run(block).stdout).collect();
+    for words in ["bookend version", "Containers can run here.", "man pages in", "BinaryName", "kind: RuntimeClass"] {
+        assert!(outputs.contains(words), "{words:?} in {outputs}");
+    }
+    for file in ["man/man1/bookend-run.1", "zsh/site-functions/_bookend", "bash-completion/completions/bookend"] {
+        assert!(prefix.join("share").join(file).metadata().unwrap().len() > 100, "{file}");
+    }
+    let conf: toml::Table =
+        toml::from_str(&fs::read_to_string(scratch.path().join("etc/containers.conf.d/50-bookend.conf")).unwrap())
+            .unwrap();
+    let installed = prefix.join("bin/bookend");
+    assert_eq!(conf["engine"]["runtimes"]["bookend"][0].as_str(), installed.to_str());
+    run(last);
+    let left = Command::new("find").arg(&prefix).args(["-type", "f"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::directory::Directory;
-use super::{Hierarchy, Made};
+use super::{Hierarchy, Made, oom_kills_in};
 
 /// Makes the directory and its missing parents.
 pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made) -> Result<()> {
@@ -39,4 +39,11 @@ fn inherit_cpuset(parent: &Path, step: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// v2 counts in every cgroup what happens below it; here each has its own count alone.
+pub(super) fn oom_kills(directory: &Directory) -> u64 {
+    let below = directory.children().unwrap_or_default();
+    let below = below.iter().filter_map(|name| directory.child(name).ok().flatten());
+    oom_kills_in(directory, "memory.oom_control") + below.map(|child| oom_kills(&child)).sum::<u64>()
 }

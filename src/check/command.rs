@@ -61,11 +61,20 @@ fn one_word(command: &[String]) -> Option<Split> {
         return Some(Split { fails: true, word: 0, why, cure: format!("write {}", list(&split)) });
     }
     let after = shell_words(command)?;
-    let line = command.get(after).filter(|line| line.trim().contains(char::is_whitespace) && !line.starts_with('-'))?;
-    let shell = command[..after].iter().map(String::as_str);
-    let cure = format!("write {}", list(&shell.chain(["-c", line]).collect::<Vec<_>>()));
+    let written = |line: &str| {
+        let shell = command[..after].iter().map(String::as_str);
+        format!("write {}", list(&shell.chain(["-c", line]).collect::<Vec<_>>()))
+    };
+    let line = command.get(after)?;
+    if let Some((flag, rest)) = line.split_once(char::is_whitespace).filter(|(flag, _)| flag.starts_with('-')) {
+        let why = format!("{} is one word to the shell: {} and its line are two", quote(line), quote(flag));
+        return Some(Split { fails: true, word: after, why, cure: written(rest.trim()) });
+    }
+    if !line.trim().contains(char::is_whitespace) {
+        return None;
+    }
     let why = format!("{} is taken for the file of a script: -c is missing before it", quote(line));
-    Some(Split { fails: true, word: after, why, cure })
+    Some(Split { fails: true, word: after, why, cure: written(line) })
 }
 
 /// `["sh", "-c", "sleep", "5"]`
@@ -77,8 +86,10 @@ fn words_after_script(command: &[String]) -> Option<Split> {
         next.starts_with(|c: char| c.is_ascii_digit() || "@*#".contains(c))
     });
     let is_word = !script.trim().contains(char::is_whitespace);
-    // One more word names the script, as people do: `sh -c 'a; b' sh`.
-    let is_name = !is_word && rest.len() == 1 && !first.starts_with('-') && !first.contains(char::is_whitespace);
+    // The first word after the line names the script, as people do: `sh -c 'a; b' sh`.
+    let names = ["--", "-", "_", "sh", "bash", "/bin/sh", "/bin/bash"];
+    let is_plain = rest.len() == 1 && !first.starts_with('-') && !first.contains(char::is_whitespace);
+    let is_name = !is_word && (is_plain || names.contains(&first.as_str()));
     if uses_them || is_name {
         return None;
     }
@@ -144,8 +155,9 @@ fn is_capital(name: &str) -> bool {
 /// The first variable's name between `open` and `close`.
 fn reference<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     text.match_indices(open).find_map(|(index, _)| {
-        let (name, _) = text[index + open.len()..].split_once(close)?;
-        is_name(name).then_some(name)
+        let rest = &text[index + open.len()..];
+        let (name, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?);
+        (is_name(name) && after.starts_with(close)).then_some(name)
     })
 }
 
@@ -165,6 +177,7 @@ mod tests {
             (&["sleep 5 && nginx -s quit"], r#"write ["/bin/sh", "-c", "sleep 5 && nginx -s quit"]"#),
             (&["/bin/cat /etc/hosts"], r#"write ["/bin/cat", "/etc/hosts"]"#),
             (&["sh", "sleep 5"], r#"write ["sh", "-c", "sleep 5"]"#),
+            (&["sh", "-c sleep 5"], r#"write ["sh", "-c", "sleep 5"]"#),
         ] {
             let split = one_word(&words(command)).unwrap_or_else(|| panic!("{command:?}"));
             assert_eq!((split.cure.as_str(), split.fails), (cure, true));
@@ -185,6 +198,7 @@ mod tests {
             &["sh", "-c", "sleep \"$1\"", "sh", "5"],
             &["sh", "-c", "exec \"$@\"", "--", "a", "b"],
             &["sh", "-c", "a; b", "drain"],
+            &["bash", "-c", ". /lib.sh && main", "--", "5"],
         ] {
             assert!(words_after_script(&words(command)).is_none(), "{command:?}");
         }

@@ -97,13 +97,18 @@ fn is_about_containers(bytes: &[u8]) -> bool {
 
 /// Whether a document without a kind is a lifecycle file (lifecycle.md section 2) and not, say, a chart's values.
 pub fn is_lifecycle(node: &Node) -> bool {
-    const FIELDS: [&str; 4] = ["terminationGracePeriodSeconds", "ports", "lifecycle", "extensions"];
+    const HOOKS: [&str; 6] = ["lifecycle", "extensions", "preStart", "postStart", "preStop", "postStop"];
     let fields = fields(Some(node));
-    let is_ours = |name: &str| FIELDS.contains(&name) || tree::nearest(name, FIELDS).is_some();
-    let ours = fields.iter().filter(|(name, ..)| is_ours(name)).count();
     let has = |name: &str| fields.iter().any(|(known, ..)| known == name);
-    let is_object = has("kind") || has("apiVersion");
-    !is_object && (has("lifecycle") || has("extensions")) && ours * 2 > fields.len()
+    if has("kind") || has("apiVersion") {
+        return false;
+    }
+    let near = |words: &[&'static str]| {
+        let is_near = |name: &str| tree::nearest(name, words.iter().copied()).is_some();
+        fields.iter().take(20).filter(|(name, ..)| is_near(name)).count()
+    };
+    let hooks = near(&HOOKS);
+    hooks > 0 && (hooks + near(&["terminationGracePeriodSeconds", "ports"])) * 2 > fields.len()
 }
 
 /// The documents of a file with the lines before each. A line that begins with `---` can be nothing else in YAML.
@@ -192,6 +197,8 @@ mod tests {
         let is = |text: &str| is_lifecycle(&tree::parse(text.as_bytes()).unwrap()[0]);
         assert!(is("lifecycle: {}"));
         assert!(is("lifecycle: {}\nextensoins: {}\nport: []"));
+        assert!(is("lifecyle: {}"));
+        assert!(is("preStop: {}"));
         assert!(!is("lifecycle: {}\nimage: {}\nreplicas: 1"));
         assert!(!is("kind: Pod\nlifecycle: {}"));
         assert!(!is("terminationGracePeriodSeconds: 5"));

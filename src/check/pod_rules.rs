@@ -1,6 +1,8 @@
 //! What concerns a Pod, its workload and its kinds of container.
 
-use super::{Subject, fields};
+use std::collections::BTreeSet;
+
+use super::{MAX_CONTAINERS, Subject, fields};
 use crate::lifecycle::annotations::PREFIX;
 use crate::lifecycle::pod::{Chosen, Template};
 use crate::lifecycle::rule::Rule;
@@ -82,17 +84,17 @@ fn placed_outside(item: &Node, template: &Template, problems: &mut Problems) {
 /// BE009: annotations for a container that there is not.
 fn scoped_to_nobody(template: &Template, containers: &[(Role, Chosen)], problems: &mut Problems) {
     let suffix = format!(".{PREFIX}");
-    for (key, at, _) in annotations(template.metadata) {
-        let Some(scope) = key.split_once('/').and_then(|(prefix, _)| prefix.strip_suffix(&suffix)) else { continue };
-        if containers.iter().any(|(_, chosen)| chosen.name == scope) {
-            continue;
-        }
-        let names = || containers.iter().map(|(_, chosen)| chosen.name.as_str());
-        let hint = match nearest(scope, names()) {
+    let known: BTreeSet<&str> = containers.iter().map(|(_, chosen)| chosen.name.as_str()).collect();
+    let scope = |key: &str| Some(key.split_once('/')?.0.strip_suffix(&suffix)?.to_owned());
+    let scopes = annotations(template.metadata).iter().filter_map(|(key, at, _)| Some((key, at, scope(key)?)));
+    // Comparing names costs something: of a hundred the rest can be guessed.
+    for (key, at, scope) in scopes.filter(|(.., scope)| !known.contains(scope.as_str())).take(100) {
+        let names = || known.iter().copied().take(MAX_CONTAINERS);
+        let hint = match nearest(&scope, names()) {
             Some(near) => format!("did you mean {}?", quote(near)),
             None => format!("there are {}", names().take(10).map(quote).collect::<Vec<_>>().join(", ")),
         };
-        let why = format_args!("there is no container {}; {hint}", quote(scope));
+        let why = format_args!("there is no container {}; {hint}", quote(&scope));
         problems.warning(*at, &legible(key), why).is(Rule::UnknownKey);
     }
 }

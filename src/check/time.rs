@@ -59,12 +59,14 @@ pub fn post_start_has_no_limit(subject: &Subject, problems: &mut Problems) {
                     .warning(draft.at, &draft.path, why)
                     .cured_by("start it in the background, or leave it to the ENTRYPOINT")
             }
-            _ => problems.note(
-                draft.at,
-                &draft.path,
-                "postStart has no time limit: if it does not return, the container is never running",
-            ),
+            _ => {
+                let why = "postStart has no time limit: if it does not return, the container is never running";
+                problems.note(draft.at, &draft.path, why)
+            }
         };
+        if matches!(handler, Handler::HttpGet(_)) {
+            problem.cured_by("under bookend set the policy timeoutSeconds");
+        }
         problem.is(Rule::NoTimeLimit);
     }
 }

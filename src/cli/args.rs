@@ -390,6 +390,10 @@ pub struct Test {
     /// Take the root file system from this directory, for all containers or for one
     #[arg(long, value_name = "[NAME=]DIR", value_parser = For::parser())]
     pub rootfs: Vec<For>,
+    /// Take root file system, ENTRYPOINT, CMD, env, user and stop signal from this image: an OCI image layout (directory
+    /// or tar) or the tar of `docker save`; of several in it the one called TAG
+    #[arg(long, value_name = "[NAME=]PATH[:TAG]", value_parser = For::parser())]
+    pub image: Vec<For>,
     /// The grace period of the stop, in whole seconds
     #[arg(long, value_name = "SECONDS")]
     pub grace: Option<u64>,
@@ -403,8 +407,8 @@ pub struct Test {
     /// entrypoint=oom@DURATION, supervisor=kill@DURATION
     #[arg(long, value_name = "SPEC")]
     pub fault: Vec<Fault>,
-    /// What is to happen: exit=CODE, reason=REASON, HOOK=succeeded|failed|timed-out|interrupted|skipped,
-    /// grace=kept|exceeded, stopped-within=DURATION
+    /// What is to happen: exit=CODE, reason=REASON, grace=kept|exceeded, stopped-within=DURATION, HOOK=STATE (succeeded,
+    /// failed, timed-out, interrupted, skipped)
     #[arg(long, value_name = "SPEC")]
     pub expect: Vec<Expectation>,
     /// Write a JUnit report to this file

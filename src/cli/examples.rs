@@ -55,6 +55,10 @@ pub const PAGES: &[Page] = &[
                 "bookend test deploy.yaml --container web --rootfs /tmp/rootfs --grace 5",
                 "one container of a workload, stopped with a grace period of 5 s",
             ),
+            Example(
+                "bookend test pod.yaml --bundle /tmp/bundle --fault preStop=hang --junit report.xml",
+                "what becomes of a stop when preStop hangs, for a CI",
+            ),
         ],
         exit_codes: "0: all as expected. 1: a hook failed, or an expectation. 2: bad flags or input. 125: this machine cannot \
                      run containers.",
@@ -62,7 +66,13 @@ pub const PAGES: &[Page] = &[
     Page {
         verb: "check",
         group: Group::Lifecycle,
-        examples: &[Example("bookend check pod.yaml", "what would go wrong on Kubernetes, without running anything")],
+        examples: &[
+            Example("bookend check pod.yaml", "what would go wrong on Kubernetes, without running anything"),
+            Example(
+                "bookend check manifests/ --format github",
+                "every file below a directory, as notes on a pull request",
+            ),
+        ],
         exit_codes: "0: nothing found. 1: findings. 2: a file cannot be read, or no such flag or argument.",
     },
     Page {

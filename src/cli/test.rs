@@ -10,6 +10,7 @@ mod cast;
 mod director;
 pub mod expect;
 pub mod fault;
+mod image;
 mod junit;
 mod listeners;
 mod progress;
@@ -120,12 +121,17 @@ fn spent(since: Instant) -> String {
     crate::lifecycle::timeline::seconds(clock::now() - since)
 }
 
-/// What the ENTRYPOINT of a bundle becomes with a Pod's `command` and `args` (Kubernetes: ENTRYPOINT and CMD).
-fn command_line(own: &[String], command: Option<&Vec<String>>, args: Option<&Vec<String>>) -> Vec<String> {
+/// What an image's ENTRYPOINT and CMD become with a Pod's `command` and `args`, as in Kubernetes.
+fn command_line(
+    entrypoint: &[String],
+    cmd: &[String],
+    command: Option<&Vec<String>>,
+    args: Option<&Vec<String>>,
+) -> Vec<String> {
     match (command, args) {
         (Some(command), args) => command.iter().chain(args.into_iter().flatten()).cloned().collect(),
-        (None, Some(args)) => own.iter().take(1).chain(args).cloned().collect(),
-        (None, None) => own.to_vec(),
+        (None, Some(args)) => entrypoint.iter().chain(args).cloned().collect(),
+        (None, None) => entrypoint.iter().chain(cmd).cloned().collect(),
     }
 }
 
@@ -134,12 +140,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pods_command_and_args_replace_the_bundles_as_in_kubernetes() {
+    fn a_pods_command_and_args_replace_entrypoint_and_cmd_as_in_kubernetes() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let own = words("/bin/server --port 80");
-        assert_eq!(command_line(&own, None, None), own);
-        assert_eq!(command_line(&own, None, Some(&words("-v"))), words("/bin/server -v"));
-        assert_eq!(command_line(&own, Some(&words("/bin/other")), None), words("/bin/other"));
-        assert_eq!(command_line(&own, Some(&words("/bin/other")), Some(&words("a b"))), words("/bin/other a b"));
+        let (entrypoint, cmd) = (words("/bin/server --fast"), words("--port 80"));
+        let line = |command: Option<&str>, args: Option<&str>| {
+            command_line(&entrypoint, &cmd, command.map(words).as_ref(), args.map(words).as_ref()).join(" ")
+        };
+        assert_eq!(line(None, None), "/bin/server --fast --port 80");
+        assert_eq!(line(None, Some("-v")), "/bin/server --fast -v");
+        assert_eq!(line(Some("/bin/other"), None), "/bin/other");
+        assert_eq!(line(Some("/bin/other"), Some("a b")), "/bin/other a b");
     }
 }

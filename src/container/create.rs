@@ -215,6 +215,9 @@ fn plan_cgroup(config: &Spec, id: &ContainerId, rootless: bool) -> Result<Cgroup
 }
 
 fn make_directory(root: &Root, id: &ContainerId, undo: &mut Undo) -> Result<PathBuf> {
+    if root.is_reserved(id) {
+        bail!("the id {id} is a name of bookend's own in {}: choose another", root.path().display());
+    }
     root.prepare()?;
     let dir = root.container(id);
     match DirBuilder::new().mode(0o700).create(&dir) {

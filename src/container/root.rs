@@ -10,6 +10,9 @@ use nix::unistd::geteuid;
 
 use super::id::ContainerId;
 
+/// What bookend keeps in the default root beside containers, which therefore cannot have these names there.
+const RESERVED: [&str; 3] = ["history", "roots", "seccomp"];
+
 /// Where state directories lie: `--root`, or the default of interface.md section 5.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root(PathBuf);
@@ -33,6 +36,11 @@ impl Root {
     /// The state directory of a container, whether it exists or not.
     pub fn container(&self, id: &ContainerId) -> PathBuf {
         self.0.join(id.as_str())
+    }
+
+    /// Whether bookend needs the name for itself.
+    pub fn is_reserved(&self, id: &ContainerId) -> bool {
+        RESERVED.contains(&id.as_str()) && Root::of_caller().is_ok_and(|default| default == *self)
     }
 
     /// Makes the root where it is missing, and refuses one that is not ours or that others may write to (S18).
@@ -64,9 +72,46 @@ impl Root {
                 ids.push(id);
             }
         }
+        ids.retain(|id| !self.is_reserved(id));
         ids.sort();
         Ok(ids)
     }
+}
+
+/// Makes a directory (0700, and its parents) unless it is there; then it must be ours and no symlink (threats.md S18).
+pub fn own_directory(path: &Path) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::DirBuilder::new()
+            .mode(0o711)
+            .recursive(true)
+            .create(parent)
+            .with_context(|| format!("make {}", parent.display()))?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("make {}", path.display()));
+        }
+        _ => {}
+    }
+    if !is_own(path)? {
+        bail!("use {}: not a directory", path.display());
+    }
+    Ok(())
+}
+
+/// Whether a directory is there. One that is a symlink, or somebody else's, is an error.
+pub fn is_own(path: &Path) -> Result<bool> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other.with_context(|| format!("stat {}", path.display()))?,
+    };
+    if !found.is_dir() {
+        bail!("use {}: not a directory", path.display());
+    }
+    if found.uid() != geteuid().as_raw() {
+        bail!("use {}: it belongs to user {}", path.display(), found.uid());
+    }
+    Ok(true)
 }
 
 /// The rule of interface.md section 5; `outside` is asked only where the answer matters.

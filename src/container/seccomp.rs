@@ -1,6 +1,8 @@
 //! The system call filter (runtime-spec, config-linux.md, "Seccomp"). A verb compiles it, once; the process puts it over
 //! itself as its last act but one. `create` keeps the compiled filter, so that `exec` and hooks need not compile it again.
 
+mod cache;
+
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -67,7 +69,7 @@ impl Filter {
         if agent.is_some() {
             flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
         }
-        let (program, warnings) = compile(seccomp)?;
+        let Compiled { program, warnings } = compiled(seccomp)?;
         Ok((Some(Filter { program, flags, agent }), warnings))
     }
 
@@ -161,7 +163,26 @@ fn number(flag: Flag) -> u64 {
     }
 }
 
-fn compile(seccomp: &LinuxSeccomp) -> Result<(Vec<u64>, Vec<String>)> {
+/// What the library makes of a profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Compiled {
+    program: Vec<u64>,
+    warnings: Vec<String>,
+}
+
+fn compiled(seccomp: &LinuxSeccomp) -> Result<Compiled> {
+    // A short one is compiled sooner than it is looked up.
+    let rules = seccomp.syscalls().iter().flatten().map(|rule| rule.names().len()).sum::<usize>();
+    let place = (rules > 32).then(|| cache::Place::of(seccomp)).flatten();
+    if let Some(compiled) = place.as_ref().and_then(cache::Place::load) {
+        return Ok(compiled);
+    }
+    let compiled = compile(seccomp)?;
+    place.iter().for_each(|place| place.save(&compiled));
+    Ok(compiled)
+}
+
+fn compile(seccomp: &LinuxSeccomp) -> Result<Compiled> {
     let default = action(seccomp.default_action(), seccomp.default_errno_ret())
         .context("linux.seccomp.defaultAction and defaultErrnoRet")?;
     let mut filter = ScmpFilterContext::new(default).context("linux.seccomp.defaultAction")?;
@@ -178,7 +199,8 @@ fn compile(seccomp: &LinuxSeccomp) -> Result<(Vec<u64>, Vec<String>)> {
     }
     let warning =
         format!("linux.seccomp: this libseccomp does not know {}; they get the default action", unknown.join(", "));
-    Ok((export(&filter)?, if unknown.is_empty() { Vec::new() } else { vec![warning] }))
+    let warnings = if unknown.is_empty() { Vec::new() } else { vec![warning] };
+    Ok(Compiled { program: export(&filter)?, warnings })
 }
 
 fn unknown_arch(name: &serde_json::Value) -> anyhow::Error {

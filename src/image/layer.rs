@@ -180,3 +180,30 @@ impl<R: Read> Read for Counted<R> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s25_what_unpacks_to_far_more_than_it_is_ends_in_an_error() {
+        let unpack = |size: u64, before: u64| {
+            let mut counted = Counted { input: io::repeat(0).take(3 << 30), size, produced: 0, before };
+            let mut buffer = vec![0; 64 << 20];
+            loop {
+                match counted.read(&mut buffer) {
+                    Ok(0) => return (counted.produced, None),
+                    Ok(_) => {}
+                    Err(error) => return (counted.produced, Some(error.to_string())),
+                }
+            }
+        };
+        let (produced, error) = unpack(1 << 20, 0);
+        assert!(error.unwrap().contains("more than 200 times its size"));
+        assert!(produced <= RATIO_MATTERS + (64 << 20), "{produced}");
+        assert_eq!(unpack(1 << 30, 0), (3 << 30, None));
+        let (produced, error) = unpack(1 << 30, BYTES_LIMIT - (1 << 30));
+        assert!(error.unwrap().contains("more than 32 GiB"));
+        assert!(produced <= (1 << 30) + (64 << 20), "{produced}");
+    }
+}

@@ -178,7 +178,7 @@ impl Descriptor {
 }
 
 /// This machine's architecture as Go calls it, and its variants, the best first.
-fn machine() -> (&'static str, &'static [&'static str]) {
+pub fn machine() -> (&'static str, &'static [&'static str]) {
     match std::env::consts::ARCH {
         "x86_64" => ("amd64", &["", "v1"]),
         "aarch64" => ("arm64", &["v8", ""]),

@@ -24,7 +24,8 @@ const CRI_TYPE: &str = "io.kubernetes.cri.container-type";
 /// What CRI-O writes in its place.
 const CRIO_TYPE: &str = "io.kubernetes.cri-o.ContainerType";
 const POD_GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
-const IMAGE_STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
+/// The stop signal of an image, as podman tells it (lifecycle.md S-23).
+pub const IMAGE_STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
 
 /// An annotation with the place of its value, where there is one.
 #[derive(Clone, Debug)]

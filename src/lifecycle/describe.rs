@@ -158,7 +158,7 @@ mod tests {
             ("bookend/pre-stop.shell", "sleep 1; echo '\u{1b}[31m'"),
             ("bookend/pre-stop.timeout", "1.5"),
             ("bookend/post-stop.tcp", "[::1]:9"),
-            ("bookend/stop-signal", "SIGQUIT"),
+            ("bookend/stop-signal", "SIGWINCH"),
         ])
         .unwrap()
     }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_json_has_kubernetes_words() {
         let json = json(&resolved());
-        assert_eq!(json["stopSignal"], "SIGQUIT");
+        assert_eq!(json["stopSignal"], "SIGWINCH");
         assert_eq!(json["terminationGracePeriodSeconds"], 30);
         assert_eq!(json["origin"], "annotations of config.json");
         assert_eq!(json["hooks"]["preStart"][0]["exec"]["command"], json!(["/bin/migrate"]));
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(json["hooks"]["postStart"]["httpGet"]["scheme"], "HTTP");
         assert_eq!(json["hooks"]["preStop"]["policy"]["timeoutSeconds"], 1.5);
         assert_eq!(json["hooks"]["preStop"]["policy"]["successStatus"], "any");
-        assert_eq!(json["warnings"][0].as_str().unwrap().split(':').next(), Some("bookend/post-stop.tcp"));
+        assert_eq!(json["warnings"][0].as_str().unwrap().split(':').next(), Some("bookend/stop-signal"));
     }
 
     #[test]
@@ -182,14 +182,14 @@ mod tests {
         let text = text(&resolved());
         for part in [
             "container:    c1\n",
-            "grace period: 30s\nstop signal:  SIGQUIT\n",
+            "grace period: 30s\nstop signal:  SIGWINCH\n",
             "preStart[0]",
             "exec /bin/migrate ",
             "httpGet http://:8080/warm ",
             "exec /bin/sh -c \"sleep 1; echo '\\x1b[31m'\"",
             "tcpSocket [::1]:9 ",
             "annotation bookend/post-stop.tcp\n",
-            "\nwarning: bookend/post-stop.tcp: tcpSocket hooks are accepted",
+            "\nwarning: bookend/stop-signal: SIGWINCH does not end a process",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }

@@ -315,6 +315,15 @@ impl Life {
         self.phase == Phase::Stopped
     }
 
+    /// Whether the ENTRYPOINT was sent a SIGKILL of ours.
+    pub fn was_killed(&self) -> bool {
+        match &self.phase {
+            Phase::Doomed(_) => true,
+            Phase::Stopping(stopping) => matches!(stopping.stage, Stage::Killed { .. } | Stage::KilledIn(_)),
+            _ => false,
+        }
+    }
+
     /// O-04: 1 after any stop request, `kill` or `delete --force`.
     pub fn stop_requested(&self) -> bool {
         self.asked.is_some()

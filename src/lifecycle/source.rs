@@ -108,9 +108,12 @@ pub fn inspect(sources: &Sources) -> Inspected {
     decide(sources, pod, image_signal, problems)
 }
 
-/// The plan of one container of a Pod that is read already, for who takes several of them.
-pub fn of_container(chosen: Chosen) -> Result<Resolved, Invalid> {
+/// The plan of one container of a Pod that is read already, for who takes several of them. Of what its image says the
+/// stop signal counts, and nothing else.
+pub fn of_container(chosen: Chosen, image: &BTreeMap<String, String>) -> Result<Resolved, Invalid> {
     let annotations = BTreeMap::new();
+    let mut problems = Problems::default();
+    let image_signal = annotations::image_stop_signal(image, &mut problems);
     let name = chosen.name.clone();
     let sources = Sources {
         pod: None,
@@ -121,7 +124,7 @@ pub fn of_container(chosen: Chosen) -> Result<Resolved, Invalid> {
         id: &name,
         flags_are_global: false,
     };
-    let inspected = decide(&sources, Some(chosen), None, Problems::default());
+    let inspected = decide(&sources, Some(chosen), image_signal, problems);
     match inspected.errors.is_empty() {
         true => Ok(inspected.resolved),
         false => Err(Invalid { problems: lines(&inspected.errors) }),

@@ -957,7 +957,8 @@ fn fits(hook: Hook, draft: &Draft, handler: &Handler, grace: i64, problems: &mut
                 problems.invalid(draft.at, &draft.path, &shown, &why).is(rule);
             }
         }
-        Handler::TcpSocket { .. } => {
+        // Kubernetes does not have the extensions.
+        Handler::TcpSocket { .. } if !hook.is_list() => {
             let why = "tcpSocket hooks are accepted by the Kubernetes API but always fail at run time";
             problems.warning(draft.at, &draft.path, why).is(Rule::TcpSocket);
         }

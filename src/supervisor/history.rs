@@ -8,13 +8,14 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::container::id::ContainerId;
+use crate::container::root::{is_own, own_directory};
 use crate::lifecycle::journal::{self, open_regular};
 
 /// The history's name in the default root.
@@ -253,42 +254,6 @@ fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, dir.join(name))
 }
 
-/// Makes a directory (0700, and its parents) unless it is there; then it must be ours and no symlink (threats.md S18).
-fn own_directory(path: &Path) -> Result<()> {
-    if let Some(parent) = path.parent() {
-        DirBuilder::new()
-            .mode(0o711)
-            .recursive(true)
-            .create(parent)
-            .with_context(|| format!("make {}", parent.display()))?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(error).with_context(|| format!("make {}", path.display()));
-        }
-        _ => {}
-    }
-    if !is_own(path)? {
-        bail!("use {}: not a directory", path.display());
-    }
-    Ok(())
-}
-
-/// Whether a directory is there. One that is a symlink, or somebody else's, is an error.
-fn is_own(path: &Path) -> Result<bool> {
-    let found = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        other => other.with_context(|| format!("stat {}", path.display()))?,
-    };
-    if !found.is_dir() {
-        bail!("use {}: not a directory", path.display());
-    }
-    if found.uid() != nix::unistd::geteuid().as_raw() {
-        bail!("use {}: it belongs to user {}", path.display(), found.uid());
-    }
-    Ok(true)
-}
-
 /// Held until it is dropped, so that two deletions do not remove each other's lives.
 fn lock(path: &Path) -> Result<Flock<File>> {
     let file = OpenOptions::new()
@@ -306,6 +271,8 @@ fn lock(path: &Path) -> Result<Flock<File>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use std::os::unix::fs::symlink;
 
     use super::*;

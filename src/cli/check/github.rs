@@ -18,7 +18,7 @@ fn annotation(finding: &Finding) -> String {
     let title = format!("{} {}", finding.rule, finding.rule.facts().title);
     format!(
         "::{command} file={}{place},title={}::{}\n",
-        property(&finding.file),
+        property(finding.file.strip_prefix("./").unwrap_or(&finding.file)),
         property(&title),
         escaped(&message(finding))
     )

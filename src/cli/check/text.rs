@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use super::message;
-use crate::check::{Finding, Report};
+use crate::check::{Finding, Report, one_line};
 use crate::lifecycle::rule::Severity;
 
 /// Whether colours would be seen: by a terminal, and by who did not ask for none (`NO_COLOR`).
@@ -19,8 +19,8 @@ pub fn findings(report: &Report, coloured: bool) -> String {
 
 fn line(finding: &Finding, coloured: bool) -> String {
     let place = match finding.at {
-        Some(at) => format!("{}:{}:{}", file(&finding.file), at.line, at.column),
-        None => file(&finding.file),
+        Some(at) => format!("{}:{}:{}", one_line(&finding.file), at.line, at.column),
+        None => one_line(&finding.file),
     };
     let severity = match (coloured, finding.severity) {
         (false, severity) => severity.name().to_owned(),
@@ -29,11 +29,6 @@ fn line(finding: &Finding, coloured: bool) -> String {
         (true, Severity::Info) => "\x1b[36minfo\x1b[0m".to_owned(),
     };
     format!("{place}: {severity} {}: {}", finding.rule, message(finding))
-}
-
-/// A file's name on one line, whatever is in it.
-fn file(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// `2 errors, 1 warning: 3 files, 14 containers, 5 hooks`

@@ -26,7 +26,7 @@ use crate::handler::log::{file_name, last_stderr_lines};
 use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::journal::{self, Record};
 use crate::lifecycle::message::hook_failed;
-use crate::lifecycle::model::{Hook, Plan};
+use crate::lifecycle::model::{Handler, Hook};
 use crate::lifecycle::pod::Role;
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::status::Status;
@@ -106,7 +106,7 @@ struct Actor {
     stop_asked: bool,
     kill_asked: bool,
     exit_code: Option<i32>,
-    listening: Vec<String>,
+    listening: Option<Vec<String>>,
 }
 
 enum Woken {
@@ -149,7 +149,7 @@ impl Actor {
             stop_asked: false,
             kill_asked: false,
             exit_code: None,
-            listening: Vec::new(),
+            listening: None,
         })
     }
 
@@ -361,9 +361,8 @@ impl Actor {
         Ok(())
     }
 
-    fn listeners(&self) -> Vec<String> {
-        let init = State::load_dir(&self.dir).ok().and_then(|state| state.init());
-        init.map(|init| listeners::of(init.pid)).unwrap_or_default()
+    fn listeners(&self) -> Option<Vec<String>> {
+        Some(listeners::of(State::load_dir(&self.dir).ok()?.init()?.pid))
     }
 
     /// Reads the records of a life that is over, before they move to the history.
@@ -373,17 +372,17 @@ impl Actor {
         Ok(Act {
             status: Status::load(&self.dir)?,
             exit_code: self.exit_code,
-            stories: self.stories(&self.part.plan, &records),
+            stories: self.stories(stage, &records),
             records,
             logs: timeline::read(&self.dir)?.map(|story| story.output).unwrap_or_default(),
             output: self.last.drain(..).collect(),
-            listening: std::mem::take(&mut self.listening),
+            listening: self.listening.take(),
             has_shell: stage.has_shell(),
         })
     }
 
     /// interface.md section 7, for each hook that did not succeed.
-    fn stories(&self, plan: &Plan, records: &[Record]) -> Vec<Story> {
+    fn stories(&self, stage: &Stage, records: &[Record]) -> Vec<Story> {
         let failed = |record: &&Record| {
             matches!(record.notice.outcome.as_deref(), Some("Failed" | "TimedOut" | "Interrupted"))
                 && record.notice.reason != "HookRetrying"
@@ -391,12 +390,16 @@ impl Actor {
         let story = |record: &Record| {
             let hook = record.notice.hook?;
             let at = record.notice.entry.unwrap_or(0);
-            let entry = plan.entries(hook).get(at)?;
+            let entry = self.part.plan.entries(hook).get(at)?;
             let path =
                 self.dir.join("hooks").join(file_name(hook, record.notice.entry, record.notice.attempt.unwrap_or(1)));
             let stderr = last_stderr_lines(&path, 5).unwrap_or_default();
             let text = hook_failed(self.id.as_str(), hook, entry, record, records, &stderr);
-            Some(Story { hook, entry: at, text, stderr: stderr.lines })
+            let program = match &entry.handler {
+                Handler::Exec { command } => command.first().and_then(|program| stage.first_line(program)),
+                _ => None,
+            };
+            Some(Story { hook, entry: at, text, stderr: stderr.lines, program })
         };
         records.iter().filter(failed).filter_map(story).collect()
     }

@@ -25,7 +25,12 @@ pub fn of_hook(player: &Player, story: &Story, state: &HookStatus, act: &Act) ->
         (_, Handler::TcpSocket { port, .. }) => connection(*port, story.hook, state, act),
         (_, Handler::Sleep { .. }) => None,
     };
-    advice.map(|advice| line(&advice)).unwrap_or_default()
+    let error = match (&entry.handler, &state.error) {
+        // Of a program it is the exit code and stderr, which are told already.
+        (Handler::Exec { .. }, _) | (_, None) => String::new(),
+        (_, Some(error)) => format!("  {}\n", error.replace(|c: char| c.is_control(), " ")),
+    };
+    error + &advice.map(|advice| line(&advice)).unwrap_or_default()
 }
 
 fn line(text: &str) -> String {
@@ -68,7 +73,7 @@ fn exec(command: &[String], state: &HookStatus, story: &Story, act: &Act) -> Opt
     let reason = state.reason.as_deref().unwrap_or_default();
     let said = |text: &str| story.stderr.iter().any(|line| line.contains(text));
     if state.exit_code.is_none() {
-        return Some(not_started(program, reason, act));
+        return Some(not_started(program, reason, story, act));
     }
     if let [shell, flag, script, rest @ ..] = command
         && is_shell(shell)
@@ -91,8 +96,11 @@ fn exec(command: &[String], state: &HookStatus, story: &Story, act: &Act) -> Opt
             Some("the shell cannot read the script: a quote or bracket is open, or YAML ate one; in YAML a block scalar (|) keeps a script as it stands".to_owned())
         }
         Some(137) => Some("it was killed (SIGKILL), by itself, by a limit, or for lack of memory".to_owned()),
-        Some(_) if said("onnection refused") => Some(listening(act)),
-        _ => None,
+        Some(_) if said("onnection refused") => listening(act),
+        Some(_) => Some(
+            "the program itself failed: try it in the running container, with --exec and a longer --run-for".to_owned(),
+        ),
+        None => None,
     }
 }
 
@@ -101,7 +109,7 @@ fn is_shell(program: &str) -> bool {
 }
 
 /// The program was never executed.
-fn not_started(program: &str, reason: &str, act: &Act) -> String {
+fn not_started(program: &str, reason: &str, story: &Story, act: &Act) -> String {
     let name = quote(program);
     if program.contains(char::is_whitespace) {
         let words: Vec<String> = program.split_whitespace().map(quote).collect();
@@ -110,7 +118,17 @@ fn not_started(program: &str, reason: &str, act: &Act) -> String {
             words.join(", ")
         );
     }
-    if !reason.contains("not found") && !reason.to_lowercase().contains("no such file") {
+    let is_missing = reason.contains("not found") || reason.to_lowercase().contains("no such file");
+    if let (true, Some(first)) = (is_missing, &story.program) {
+        return match first.trim_start_matches("#!").trim() {
+            "" => format!("{name} is there, but what it needs to be loaded is not: it was built for another C library"),
+            _ if first.ends_with('\r') => {
+                format!("{name} has Windows line ends, so its interpreter is not found: write it with plain ones")
+            }
+            interpreter => format!("{name} is there, but its interpreter is not in the image: {}", quote(interpreter)),
+        };
+    }
+    if !is_missing {
         return format!(
             "{name} is there but cannot be executed: it has to be a program for this machine, with the mode x for the container's user"
         );
@@ -136,19 +154,21 @@ fn connection(port: u16, hook: Hook, state: &HookStatus, act: &Act) -> Option<St
     if !reason.contains("connection failed") {
         return None;
     }
-    let early = if hook == Hook::PostStart {
-        "; postStart may come before the ENTRYPOINT listens, and Kubernetes does not retry"
-    } else {
-        ""
-    };
-    Some(format!("nothing answered at port {port}: {}{early}", listening(act)))
+    let mut advice = format!("nothing answered at port {port}");
+    if let Some(listening) = listening(act) {
+        advice += &format!(": {listening}");
+    }
+    if hook == Hook::PostStart {
+        advice += "; postStart may come before the ENTRYPOINT listens, and Kubernetes does not retry";
+    }
+    Some(advice)
 }
 
-fn listening(act: &Act) -> String {
-    match act.listening.as_slice() {
-        [] => "nothing listened at any port in the container just before the stop".to_owned(),
+fn listening(act: &Act) -> Option<String> {
+    Some(match act.listening.as_ref()?.as_slice() {
+        [] => "just before the stop nothing listened at any port in the container".to_owned(),
         ports => format!("just before the stop something listened at {}", ports.join(", ")),
-    }
+    })
 }
 
 /// Why the ENTRYPOINT of this container is a failed verdict.
@@ -181,10 +201,16 @@ pub fn notes(player: &Player, act: &Act) -> Vec<String> {
         ));
     }
     let stopped = find(act, "StopRequested").is_some();
-    let role = player.part.role;
-    if !stopped && role != Role::Init && exit.reason == "Error" && !act.output.is_empty() {
-        notes
-            .push(format!("its last output was: {}", quote(act.output.last().map(String::as_str).unwrap_or_default())));
+    if let (false, "Error", Some(last)) =
+        (stopped || player.part.role == Role::Init, exit.reason.as_str(), act.output.last())
+    {
+        notes.push(format!("the last line of its output: {last}"));
     }
+    // A wrong path is a success in Kubernetes, so nothing else would show it.
+    let told = act
+        .records
+        .iter()
+        .filter(|record| ["LifecycleHTTPStatus", "LifecycleHTTPFallback"].contains(&record.notice.reason.as_str()));
+    notes.extend(told.map(|record| record.notice.message.clone()));
     notes
 }

@@ -94,14 +94,14 @@ fn read(args: &Test) -> Result<Vec<(String, Pod)>> {
 }
 
 fn player(args: &Test, pod: &Option<String>, chosen: Chosen, warnings: &mut Vec<String>) -> Result<Player> {
-    let resolved = source::of_container(chosen.clone())?;
-    warnings.extend(resolved.warnings.iter().cloned());
     let mut problems = Problems::default();
     let container = chosen.container(&mut problems);
     if !problems.errors.is_empty() {
         bail!(Invalid { problems: problems.errors.iter().map(ToString::to_string).collect() });
     }
-    let scene = Scene::of(Scenery::of(args, &chosen.name)?, &container, chosen.role)?;
+    let scene = Scene::of(Scenery::of(args, &chosen.name)?, &container, chosen.role, warnings)?;
+    let resolved = source::of_container(chosen.clone(), &scene.image_annotations())?;
+    warnings.extend(resolved.warnings);
     let plan = resolved.plan;
     // Beside the others' hooks a fault or an expectation is about the containers that the Pod is for.
     let is_meant = chosen.role == Role::Main || args.container.is_some();

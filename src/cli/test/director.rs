@@ -196,7 +196,10 @@ impl<'a> Director<'a> {
                 match word {
                     Word::Doing(text) => self.progress.doing(pod.first + number, label, &text),
                     Word::Said(text) => self.progress.said(label, &text),
-                    Word::Up => cue.up = true,
+                    Word::Up => {
+                        cue.up = true;
+                        self.progress.goes_on(pod.first + number, label, "running");
+                    }
                     Word::Over(act) => cue.fate = Some(Fate::Lived(act)),
                     Word::Failed { code, error } => cue.fate = Some(Fate::Failed { code, error }),
                 }

@@ -48,13 +48,21 @@ impl Progress {
                 let bar = bars[at].get_or_insert_with(|| {
                     // Without colours; the template is ours, so it is a good one.
                     let style = ProgressStyle::with_template("{spinner} {prefix}: {msg} {elapsed}")
-                        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+                        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+                        .tick_chars("-\\|/ ");
                     all.add(ProgressBar::new_spinner().with_style(style).with_prefix(label.to_owned()))
                 });
                 bar.reset_elapsed();
                 bar.set_message(text.to_owned());
                 bar.tick();
             }
+        }
+    }
+
+    /// What a container does now, where the line of before would be wrong; elsewhere it was said.
+    pub fn goes_on(&mut self, at: usize, label: &str, text: &str) {
+        if self.is_moving() {
+            self.doing(at, label, text);
         }
     }
 

@@ -1,6 +1,9 @@
 //! Where a rehearsal takes place: a bundle that is made for it, above a root file system that stays as it was.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -15,9 +18,12 @@ use serde_json::{Value, json};
 use super::super::WithCode;
 use super::super::args::{For, Global, LogFormat, Rootless, Test, run_args};
 use super::command_line;
+use super::image::{self, Unpacking};
 use crate::container::bundle::Bundle;
 use crate::container::id::ContainerId;
 use crate::container::spec::template;
+use crate::image::Image;
+use crate::lifecycle::annotations::IMAGE_STOP_SIGNAL;
 use crate::lifecycle::pod::{PodContainer, Role};
 use crate::linux::fd;
 
@@ -26,6 +32,11 @@ use crate::linux::fd;
 pub enum Scenery<'a> {
     Bundle(&'a Path),
     Rootfs(&'a Path),
+    /// The image of this container, or one that was given for all.
+    Image {
+        path: &'a Path,
+        own: bool,
+    },
 }
 
 impl<'a> Scenery<'a> {
@@ -33,22 +44,27 @@ impl<'a> Scenery<'a> {
     pub fn of(args: &'a Test, container: &str) -> Result<Scenery<'a>> {
         Scenery::find(args, Some(container))?
             .map_or_else(|| Scenery::find(args, None), |found| Ok(Some(found)))?
-            .context("say what to run: --bundle DIR or --rootfs DIR")
+            .context("say what to run: --bundle DIR, --rootfs DIR or --image PATH")
     }
 
     fn find(args: &'a Test, container: Option<&str>) -> Result<Option<Scenery<'a>>> {
         let pick = |given: &'a [For]| given.iter().rfind(|one| one.container.as_deref() == container);
-        match (pick(&args.bundle), pick(&args.rootfs)) {
-            (Some(_), Some(_)) => bail!("give --bundle or --rootfs, not both of them for one container"),
-            (Some(one), None) => Ok(Some(Scenery::Bundle(&one.path))),
-            (None, Some(one)) => Ok(Some(Scenery::Rootfs(&one.path))),
-            (None, None) => Ok(None),
+        let image = |one: &'a For| Scenery::Image { path: &one.path, own: container.is_some() };
+        let given = [
+            pick(&args.bundle).map(|one| Scenery::Bundle(&one.path)),
+            pick(&args.rootfs).map(|one| Scenery::Rootfs(&one.path)),
+            pick(&args.image).map(image),
+        ];
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (_, Some(_)) => bail!("give one of --bundle, --rootfs and --image for a container, not several of them"),
+            (found, None) => Ok(found),
         }
     }
 
     /// The containers that are named.
     pub fn names(args: &Test) -> impl Iterator<Item = &str> {
-        [&args.bundle, &args.rootfs].into_iter().flatten().filter_map(|one| one.container.as_deref())
+        [&args.bundle, &args.rootfs, &args.image].into_iter().flatten().filter_map(|one| one.container.as_deref())
     }
 }
 
@@ -56,39 +72,77 @@ impl<'a> Scenery<'a> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Scene {
     config: Value,
-    rootfs: PathBuf,
+    ground: Ground,
     rootless: bool,
 }
 
+/// Where the root file system is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Ground {
+    Directory(PathBuf),
+    Image(Unpacking),
+}
+
 impl Scene {
-    pub fn of(scenery: Scenery, pod: &PodContainer, role: Role) -> Result<Scene> {
+    pub fn of(scenery: Scenery, pod: &PodContainer, role: Role, warnings: &mut Vec<String>) -> Result<Scene> {
         let rootless = !nix::unistd::geteuid().is_root();
-        let (mut config, rootfs) = match scenery {
-            Scenery::Bundle(bundle) => {
-                let bundle = Bundle::load(bundle)?;
-                let given: Value = serde_json::from_slice(&bundle.raw).context("parse config.json")?;
-                (if rootless { adapt(&given) } else { given }, bundle.rootfs())
-            }
-            Scenery::Rootfs(_) if pod.command.is_none() => bail!(
-                "container {:?} names no command, and a root file system has no ENTRYPOINT: write `command` into the Pod, or give --bundle",
-                pod.name
-            ),
-            Scenery::Rootfs(rootfs) => (template(rootless), rootfs.to_owned()),
-        };
-        if role == Role::Init && pod.command.is_none() && pod.args.is_none() {
+        let is_its_image = matches!(scenery, Scenery::Image { own: true, .. });
+        if role == Role::Init && pod.command.is_none() && pod.args.is_none() && !is_its_image {
             bail!(
-                "init container {:?} names no command, and the bundle's ENTRYPOINT is not its image's: write `command` into the Pod",
+                "init container {0:?} names no command, and the ENTRYPOINT that was given is not its image's: write `command` into the Pod, or give --image {0}=PATH",
                 pod.name
             );
         }
-        let rootfs =
-            fs::canonicalize(&rootfs).with_context(|| format!("find the root file system {}", rootfs.display()))?;
-        if !rootfs.is_dir() {
-            bail!("the root file system {} is no directory", rootfs.display());
-        }
-        cast(&mut config, pod);
-        Ok(Scene { config, rootfs, rootless })
+        let (config, ground) = match scenery {
+            Scenery::Bundle(bundle) => {
+                let bundle = Bundle::load(bundle)?;
+                let given: Value = serde_json::from_slice(&bundle.raw).context("parse config.json")?;
+                let mut config = if rootless { adapt(&given) } else { given };
+                let own: Vec<String> = serde_json::from_value(config["process"]["args"].clone()).unwrap_or_default();
+                let (entrypoint, cmd) = own.split_at(own.len().min(1));
+                cast(&mut config, pod, entrypoint, cmd);
+                (config, Ground::Directory(directory(&bundle.rootfs())?))
+            }
+            Scenery::Rootfs(_) if pod.command.is_none() => bail!(
+                "container {:?} names no command, and a root file system has no ENTRYPOINT: write `command` into the Pod, or give --bundle or --image",
+                pod.name
+            ),
+            Scenery::Rootfs(rootfs) => {
+                let mut config = template(rootless);
+                cast(&mut config, pod, &[], &[]);
+                (config, Ground::Directory(directory(rootfs)?))
+            }
+            Scenery::Image { path, .. } => {
+                let image = Image::open(path)?;
+                warnings.extend(image::warning(path, &image.config));
+                let mut config = image::configuration(&image.config, rootless);
+                cast(&mut config, pod, &image.config.entrypoint, &image.config.cmd);
+                if config["process"]["args"].as_array().is_none_or(Vec::is_empty) {
+                    bail!(
+                        "container {:?} names no command, and image {} has neither ENTRYPOINT nor CMD: write `command` into the Pod",
+                        pod.name,
+                        path.display()
+                    );
+                }
+                (config, Ground::Image(Unpacking::of(path, &image.config, pod)?))
+            }
+        };
+        Ok(Scene { config, ground, rootless })
     }
+
+    /// The stop signal that comes with the image, as annotations say it.
+    pub fn image_annotations(&self) -> BTreeMap<String, String> {
+        let signal = self.config["annotations"][IMAGE_STOP_SIGNAL].as_str();
+        signal.map(|signal| (IMAGE_STOP_SIGNAL.to_owned(), signal.to_owned())).into_iter().collect()
+    }
+}
+
+fn directory(rootfs: &Path) -> Result<PathBuf> {
+    let rootfs = fs::canonicalize(rootfs).with_context(|| format!("find the root file system {}", rootfs.display()))?;
+    if !rootfs.is_dir() {
+        bail!("the root file system {} is no directory", rootfs.display());
+    }
+    Ok(rootfs)
 }
 
 /// A directory of our own with `bundle/`, `root/` for the state, and the layer that takes the writes.
@@ -107,9 +161,21 @@ impl Stage {
     pub fn set(scene: &Scene) -> Result<Stage> {
         let mut stage = Stage { dir: make_directory()?, mounted: false, rootless: scene.rootless };
         let bundle = stage.dir.join("bundle");
-        fs::DirBuilder::new().mode(0o755).create(&bundle)?;
-        stage.lay_over(&scene.rootfs, &bundle.join("rootfs"))?;
-        fs::write(bundle.join("config.json"), scene.config.to_string())?;
+        let rootfs = bundle.join("rootfs");
+        let mut config = scene.config.clone();
+        let make = |mode: u32| fs::DirBuilder::new().mode(mode).create(&bundle);
+        match &scene.ground {
+            Ground::Directory(directory) => {
+                make(0o755)?;
+                stage.lay_over(directory, &rootfs)?;
+            }
+            Ground::Image(unpacking) => {
+                // Nobody else of this host executes the set-id programs of an image.
+                make(0o700)?;
+                unpacking.unpack(&rootfs, &mut config, scene.rootless)?;
+            }
+        }
+        fs::write(bundle.join("config.json"), config.to_string())?;
         Ok(stage)
     }
 
@@ -119,9 +185,26 @@ impl Stage {
 
     /// Whether the image has the shell that most hooks need.
     pub fn has_shell(&self) -> bool {
-        let Ok(root) = fd::open_path(&self.dir.join("bundle/rootfs")) else { return false };
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::openat2(&root, "bin/sh", flags, Mode::empty(), ResolveFlags::IN_ROOT).is_ok()
+        self.open_inside("bin/sh", OFlags::PATH).is_some()
+    }
+
+    /// The first line of a script of the image's, at this path; an empty one of any other file, None where there is none.
+    pub fn first_line(&self, path: &str) -> Option<String> {
+        let path = path.strip_prefix('/')?;
+        // A FIFO is not waited for.
+        let file = File::from(self.open_inside(path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+        let mut bytes = Vec::new();
+        if file.metadata().ok()?.is_file() {
+            file.take(256).read_to_end(&mut bytes).ok()?;
+        }
+        let line = bytes.split(|byte| *byte == b'\n').next().filter(|line| line.starts_with(b"#!"));
+        Some(line.map(|line| String::from_utf8_lossy(line).into_owned()).unwrap_or_default())
+    }
+
+    /// No link leads out of the root file system.
+    fn open_inside(&self, path: &str, flags: OFlags) -> Option<OwnedFd> {
+        let root = fd::open_path(&self.dir.join("bundle/rootfs")).ok()?;
+        rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT).ok()
     }
 
     /// The flags in front of the verb, with the stage's state root.
@@ -198,28 +281,10 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.unmount();
-        if let Err(error) = remove_tree(&self.dir) {
+        if let Err(error) = crate::image::remove(&self.dir) {
             eprintln!("bookend: warning: remove {}: {error}", self.dir.display());
         }
     }
-}
-
-/// Directories of a copied root file system may be read-only for their owner.
-fn remove_tree(dir: &Path) -> std::io::Result<()> {
-    if fs::remove_dir_all(dir).is_ok() {
-        return Ok(());
-    }
-    let mut open = vec![dir.to_owned()];
-    while let Some(dir) = open.pop() {
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    fs::remove_dir_all(dir)
 }
 
 fn make_directory() -> Result<PathBuf> {
@@ -243,11 +308,10 @@ fn adapt(given: &Value) -> Value {
 }
 
 /// Gives the ENTRYPOINT what the Pod says of it.
-fn cast(config: &mut Value, pod: &PodContainer) {
+fn cast(config: &mut Value, pod: &PodContainer, entrypoint: &[String], cmd: &[String]) {
     let process = &mut config["process"];
     process["terminal"] = json!(false);
-    let own: Vec<String> = serde_json::from_value(process["args"].clone()).unwrap_or_default();
-    process["args"] = json!(command_line(&own, pod.command.as_ref(), pod.args.as_ref()));
+    process["args"] = json!(command_line(entrypoint, cmd, pod.command.as_ref(), pod.args.as_ref()));
     if let Some(dir) = &pod.working_dir {
         process["cwd"] = json!(dir);
     }

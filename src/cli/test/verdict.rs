@@ -6,7 +6,7 @@ use super::advice;
 use super::cast::Player;
 use super::director::Fate;
 use super::expect::{Ending, Expectation, Grace};
-use super::wire::Act;
+use super::wire::{Act, Story};
 use crate::lifecycle::describe;
 use crate::lifecycle::journal::Record;
 use crate::lifecycle::model::Hook;
@@ -124,16 +124,19 @@ impl<'a> Verdict<'a> {
             }),
         };
         let story = act.stories.iter().rfind(|story| (story.hook, story.entry) == (hook, at));
-        let story = story
-            .map(|story| format!("bookend: {}{}", story.text, advice::of_hook(player, story, state, act)))
-            .unwrap_or_default();
+        let place = player.chosen.place_of(hook);
+        let tell = |story: &Story| {
+            let at = format!("  written at {}:{}:{}\n", player.chosen.file(), place.line, place.column);
+            format!("bookend: {}{at}{}", story.text, advice::of_hook(player, story, state, act))
+        };
+        let story = story.map(tell).unwrap_or_default();
         Check {
             name: if hook.is_list() { format!("{hook}[{at}]") } else { hook.to_string() },
             good,
             text,
             story,
             took: took(hook, at, &act.records),
-            place: player.chosen.place_of(hook),
+            place,
         }
     }
 

@@ -74,8 +74,9 @@ pub struct Act {
     pub logs: Vec<Output>,
     /// The last lines that the ENTRYPOINT wrote.
     pub output: Vec<String>,
-    /// Where something listened in the container's network just before the stop: `8080`, `9000 (127.0.0.1 only)`.
-    pub listening: Vec<String>,
+    /// Where something listened in the container's network just before the stop: `8080`, `9000 (loopback only)`. None where
+    /// it had ended by then.
+    pub listening: Option<Vec<String>>,
     pub has_shell: bool,
 }
 
@@ -87,6 +88,8 @@ pub struct Story {
     pub text: String,
     /// What it wrote to stderr, its end.
     pub stderr: Vec<String>,
+    /// The first line of its program, where that is a path of a file that is there; of a binary nothing.
+    pub program: Option<String>,
 }
 
 /// Tells the other side. That nobody reads any more shows when the next line is read.

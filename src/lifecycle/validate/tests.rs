@@ -495,6 +495,9 @@ fn x_t02_a_tcp_hook_is_only_a_warning() {
         warnings("lifecycle: {preStop: {tcpSocket: {port: 80}}}"),
         ["lifecycle.preStop.tcpSocket: tcpSocket hooks are accepted by the Kubernetes API but always fail at run time"]
     );
+    // Kubernetes does not have the extensions.
+    let extension = "extensions: {preStart: [{tcpSocket: {port: 80, host: db}}]}";
+    assert_eq!(warnings(extension), Vec::<String>::new());
 }
 
 #[test]
