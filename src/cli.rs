@@ -22,6 +22,7 @@ pub mod logs;
 pub mod lookup;
 pub mod man;
 pub mod pause;
+mod progress;
 pub mod ps;
 pub mod run;
 pub mod spec;

@@ -23,3 +23,4 @@ pub mod time;
 pub mod timeline;
 pub mod tree;
 pub mod validate;
+pub mod waiting;

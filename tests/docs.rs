@@ -1,4 +1,4 @@
-//! What README.md and hooks/README.md show is true: their commands are run here as they stand.
+//! What README.md, hooks/README.md and docs/seeing.md show is true: their commands are run here as they stand.
 
 mod common;
 
@@ -41,7 +41,9 @@ fn run(script: &str) -> common::Output {
         .replace("sudo ", "")
         .replace("tutorial", &format!("readme-{}", std::process::id()));
     let mut command = Command::new("/bin/sh");
-    command.args(["-euxc", &format!("bookend={}; {script}", bookend().display())]).current_dir(repository());
+    command
+        .args(["-euxc", &format!("bookend={}; bookend() {{ \"$bookend\" \"$@\"; }}; {script}", bookend().display())])
+        .current_dir(repository());
     command.env("XDG_RUNTIME_DIR", scratch.path().join("run")).env("TMPDIR", scratch.path());
     finish(command, &scratch)
 }
@@ -73,6 +75,24 @@ fn the_same_by_hand_does_what_it_says() {
 }
 
 #[test]
+fn the_page_on_seeing_does_what_it_says() {
+    let page = read("docs/seeing.md");
+    let blocks = ["Make a container", "## The questions", "## The history"].map(|after| block(&page, after, "sh"));
+    let script = ["lifecycle.yaml", "tutorial.svg", "tutorial.html"]
+        .iter()
+        .fold(blocks.concat(), |script, file| script.replace(&format!("/tmp/{file}"), &format!("$TMPDIR/{file}")));
+    let script = script + "\nhead -c 5 $TMPDIR/tutorial.svg; cat $TMPDIR/tutorial.html\n";
+    let output = run(&script).ok();
+    output.says("db not reachable").says("FailedPreStopHook").says("<svg ").says("<!doctype html>").says("Skipped");
+    let record: bookend::lifecycle::journal::Record =
+        serde_json::from_str(block(&page, "## The journal", "json")).unwrap();
+    let shown = serde_json::to_value(record).unwrap();
+    for field in shown.as_object().unwrap().keys() {
+        assert!(page.contains(&format!("`{field}`")), "{field} has no line");
+    }
+}
+
+#[test]
 fn the_lifecycle_of_the_readme_is_valid() {
     let scratch = Scratch::new();
     let file = scratch.path().join("lifecycle.yaml");
@@ -80,6 +100,49 @@ fn the_lifecycle_of_the_readme_is_valid() {
     let mut command = Command::new(bookend());
     command.args(["hooks", "--resolve"]).arg(&file);
     finish(command, &scratch).ok().says("postStart").says("preStop").says("preStart").says("postStop");
+}
+
+/// Commands of a guide, in a directory with the deployment that it speaks of, on a bundle in place of an image.
+fn run_in_guide(script: &str) -> common::Output {
+    let manifest = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: web
+        command: [/bin/entrypoint]
+        lifecycle:
+          postStart: {exec: {command: [touch, /tmp/up]}}
+          preStop: {exec: {command: [sleep, "0.1"]}}
+"#;
+    run(&format!("cd $(mktemp -d); mkdir deploy; cat > deploy/web.yaml <<'END'{manifest}END\n{script}")
+        .replace("--image web.tar", "--bundle /tmp/bundle --run-for 200ms"))
+}
+
+#[test]
+fn the_commands_of_the_guide_for_ci_do_what_they_say() {
+    let guide = read("docs/ci.md");
+    let script = block(&guide, "Two commands make a good job", "sh");
+    let output = run_in_guide(&format!("{script}\ngrep -c testcase hooks.xml; head -c 4 hooks.svg")).ok();
+    assert!(output.stdout.contains("web: passed") && output.stdout.contains("<svg"), "{}", output.stdout);
+    run_in_guide(block(&guide, "## What if", "sh")).ok();
+}
+
+#[test]
+fn the_example_of_the_troubleshooting_page_says_why() {
+    let page = read("docs/troubleshooting.md");
+    let pod = block(&page, "## The same in an example", "yaml");
+    let command = block(&page, "## The same in an example", "sh");
+    let output = run(&format!("cd $(mktemp -d); cat > broken.yaml <<'END'\n{pod}END\n{command}")).fails(1);
+    for words in block(&page, "the story of the hook", "text").lines() {
+        assert!(output.stdout.contains(words), "{words:?} in {}", output.stdout);
+    }
 }
 
 #[test]

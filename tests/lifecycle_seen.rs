@@ -107,6 +107,117 @@ fn l_03_the_error_of_start_has_the_last_line_of_stderr_cut_and_escaped() {
     assert!(!c.state_dir().join("hooks/postStart-1.log").exists());
 }
 
+#[test]
+fn logs_f_follows_what_hooks_print_until_the_container_is_deleted() {
+    let c = Fixture::busybox().hook("postStart", "echo up");
+    let c = c.hook("preStop", &format!("echo draining; {WAIT_FOR_GO}; echo drained; sleep 100")).started();
+    let all = c.spawn(&["logs", "-f", &c.id]);
+    c.verb("kill").ok();
+    c.wait_for("the first line", |_| all.printed().contains("draining"));
+    go(&c);
+    c.wait_for("the second line", |_| all.printed().contains("drained"));
+    c.call(&["delete", "--force", &c.id]).ok();
+    let text = all.wait().ok().stdout;
+    let words: Vec<&str> = text.lines().map(|line| line.rsplit("stdout ").next().unwrap()).collect();
+    let expected = ["==> postStart attempt 1 <==", "up", "", "==> preStop attempt 1 <==", "draining", "drained"];
+    assert_eq!(words, expected);
+    // Afterwards there is nothing to wait for.
+    assert!(c.call(&["logs", "-f", &c.id]).ok().stdout.contains("drained"));
+}
+
+#[test]
+fn logs_f_ends_with_the_supervisor_that_was_killed() {
+    let c = Fixture::busybox().hook("postStart", "echo up").hook("preStop", "true").started();
+    let follow = c.spawn(&["logs", "-f", &c.id]);
+    c.wait_for("the line", |_| follow.printed().contains("up"));
+    let kill = |pid: i32| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let init = c.pid();
+    kill(supervisor(&c).file_name().unwrap().to_str().unwrap().parse().unwrap());
+    follow.wait().ok();
+    let picture = || c.verb("timeline").ok().stdout;
+    assert!(picture().contains("running"));
+    // Nobody sees the end, and the picture does not go on for ever.
+    kill(init);
+    c.wait_for("the end", |_| picture().contains("end not recorded"));
+    c.call(&["delete", "--force", &c.id]).ok();
+    assert!(!picture().contains("running"));
+}
+
+#[test]
+fn what_a_container_may_name_and_print_is_no_command_to_a_terminal() {
+    let evil = "evil\u{1b}]0;x\u{7}\u{1b}[2J";
+    let c = Fixture::busybox().annotation("io.kubernetes.cri.container-name", evil);
+    let c = c.annotation("bookend/post-start.shell", "printf 'a\\033[31mred\\n'; exit 3");
+    let c = c.annotation("bookend/post-start.on-failure", "ignore").started();
+    for verb in [&["hooks"] as &[&str], &["timeline"], &["timeline", "-f", "svg"], &["timeline", "-f", "html"]] {
+        let text = c.call(&[verb, &[&c.id]].concat()).ok().stdout;
+        let odd = text.chars().find(|letter| letter.is_control() && *letter != '\n');
+        assert_eq!(odd, None, "{verb:?}: {text}");
+    }
+    // Whoever reads a pipe gets what was printed.
+    assert!(c.verb("logs").ok().stdout.contains("a\u{1b}[31mred\n"));
+    assert_eq!(c.call(&["timeline", "-f", "json", &c.id]).ok().json()["container"], evil);
+}
+
+#[test]
+fn what_cannot_be_shown_is_said_with_what_there_is() {
+    let c = Fixture::busybox().hook("postStart", "true").started();
+    c.call(&["logs", &c.id]).ok().says("no hook of");
+    c.call(&["logs", "--hook", "preStop", "--attempt", "2", &c.id]).ok().says("no preStop of").says("in attempt 2");
+    c.call(&["logs", "--hook", "prestop", &c.id]).fails(2).says("preStart, postStart, preStop or postStop");
+    c.call(&["timeline", "-f", "png", &c.id]).fails(2).says("text, json, svg, html");
+    c.call(&["timeline", "nobody"]).fails(1).says("does not exist").says("history");
+    c.call(&["timeline", "-p", &c.id]).fails(1).says("1 known");
+}
+
+// ── timeline ──
+
+#[test]
+fn a_timeline_is_drawn_while_the_container_lives_and_after_its_end_in_every_format() {
+    let c = Fixture::busybox().hook("postStart", "echo warm").hook("preStop", "echo '<drain>'; exit 3").grace(20);
+    let c = c.started();
+    let picture = |format: &str| c.call(&["timeline", "--format", format, &c.id]).ok().stdout;
+    let live = picture("svg");
+    assert!(live.contains("now: ") && live.contains("running"), "{live}");
+    assert!(picture("text").contains("running"));
+    c.stop().ok();
+    let stopped = picture("svg");
+    c.call(&["delete", &c.id]).ok();
+    for svg in [&stopped, &picture("svg")] {
+        assert!(svg.starts_with("<svg ") && !svg.contains("now: ") && svg.contains("failed: exit code 3"), "{svg}");
+        assert!(svg.contains("exec /bin/sh -c"), "what the handler does: {svg}");
+    }
+    let page = picture("html");
+    for text in ["<!doctype html>", "<svg ", "FailedPreStopHook", "&lt;drain&gt;", "exit code 3", "Deleted container"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    let json: Value = serde_json::from_str(&picture("json")).unwrap();
+    assert_eq!(json["lanes"][0]["lane"], "create");
+}
+
+#[test]
+fn earlier_lives_of_an_id_are_reached_one_by_one() {
+    let c = Fixture::busybox().hook("postStart", "cat /life");
+    c.write();
+    for life in ["first", "second", "third"] {
+        fs::write(c.rootfs().join("life"), format!("the {life}\n")).unwrap();
+        c.run_detached().ok();
+        if life != "third" {
+            c.call(&["delete", "--force", &c.id]).ok();
+        }
+    }
+    let logs = |flags: &[&str]| c.call(&[&["logs"], flags, &[&c.id]].concat()).ok().stdout;
+    assert!(logs(&[]).ends_with("the third\n"));
+    assert!(logs(&["-p"]).ends_with("the second\n"));
+    assert!(logs(&["-pp"]).ends_with("the first\n") && logs(&["--previous", "--previous"]).ends_with("the first\n"));
+    c.call(&["logs", "-ppp", &c.id]).fails(1).says("3 known");
+    for verb in ["hooks", "timeline"] {
+        c.call(&[verb, "-p", &c.id]).ok().says("postStart");
+    }
+    c.call(&["delete", "--force", &c.id]).ok();
+    assert!(logs(&[]).ends_with("the third\n") && logs(&["-p"]).ends_with("the second\n"));
+}
+
 // ── events and status ──
 
 #[test]

@@ -223,7 +223,7 @@ fn attach(c: &Fixture, args: &[&str]) -> Attached {
     terminal.resize(25, 81);
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait"]).arg(bookend()).arg("--root").arg(c.root()).args(args);
-    command.env("XDG_RUNTIME_DIR", c.scratch.path().join("run"));
+    command.env("XDG_RUNTIME_DIR", c.scratch.path().join("run")).env("TERM", "xterm");
     let side = || pty.slave.try_clone().unwrap();
     command.stdin(side()).stdout(side()).stderr(side());
     let child = command.spawn().unwrap();
@@ -435,4 +435,69 @@ fn all_that_a_short_lived_container_says_is_shown() {
     piped.running.wait().ok();
     let wanted: String = (1..=5000).map(|number| format!("{number}\r\n")).collect();
     assert!(shown == wanted, "{} of {} bytes", shown.len(), wanted.len());
+}
+
+// ── what a long wait waits for ──
+
+/// A container whose stop takes its time: preStop until /go is there.
+fn slow_to_stop() -> Fixture {
+    Fixture::busybox().hook("preStop", "while [ ! -e /go ]; do sleep 0.05; done").grace(600)
+}
+
+fn go(c: &Fixture) {
+    fs::write(c.rootfs().join("go"), "").unwrap();
+}
+
+#[test]
+fn on_a_terminal_a_long_wait_is_one_line_that_is_redrawn_and_then_gone() {
+    // Where devpts has ptmxmode=000 no other user can open a terminal.
+    if !needs_root("on_a_terminal_a_long_wait_is_one_line_that_is_redrawn_and_then_gone") {
+        return;
+    }
+    let c = slow_to_stop().started();
+    let mut stop = attach(&c, &["stop", &c.id]);
+    for _ in 0..2 {
+        stop.terminal.expect("\rpreStop exec /bin/sh ");
+        stop.terminal.expect("s of 600s [");
+        stop.terminal.expect("]\u{1b}[K");
+    }
+    go(&c);
+    stop.terminal.expect("\r\u{1b}[K");
+    stop.terminal.expect(": stopped after ");
+    assert!(stop.child.wait().unwrap().success());
+}
+
+#[test]
+fn without_a_terminal_a_long_wait_has_a_line_at_its_start_and_one_at_its_end() {
+    let c = slow_to_stop().started();
+    let stop = c.spawn(&["stop", &c.id]);
+    let begin = format!("bookend: {}: waiting for preStop exec /bin/sh, 600s at most\n", c.id);
+    c.wait_for("the first line", |_| stop.printed() == begin);
+    go(&c);
+    let printed = stop.wait().ok().stdout;
+    let rest = printed.strip_prefix(&begin).unwrap();
+    assert!(rest.starts_with(&format!("bookend: {}: preStop exec /bin/sh: over after ", c.id)), "{printed}");
+    assert_eq!(printed.lines().count(), 3, "{printed}");
+}
+
+#[test]
+fn a_start_that_waits_for_post_start_says_so_unless_it_is_not_to() {
+    let logs = ["--log", "LOG", "--log-format", "json"];
+    for (flags, speaks) in [(&[][..], true), (&["--quiet"], false), (&logs[..2], false), (&logs, false)] {
+        let c = Fixture::busybox().hook("postStart", "sleep 2");
+        c.create().ok();
+        let log = c.scratch.path().join("log");
+        let flags = flags.iter().map(|flag| if *flag == "LOG" { log.to_str().unwrap() } else { flag });
+        let output = c.call(&flags.chain(["start", &c.id]).collect::<Vec<_>>()).ok();
+        assert_eq!(output.stderr.contains("waiting for postStart exec /bin/sh\n"), speaks, "{output:?}");
+        assert!(speaks || output.stderr.is_empty(), "{output:?}");
+        assert_eq!(fs::read_to_string(&log).unwrap_or_default(), "", "callers read that as messages");
+    }
+}
+
+#[test]
+fn a_short_wait_says_nothing() {
+    let c = Fixture::busybox().hook("postStart", "true").hook("preStop", "true");
+    assert_eq!(c.create().ok().stderr, "");
+    assert_eq!(c.verb("start").ok().stderr, "");
 }

@@ -43,6 +43,9 @@ pub struct Global {
     /// Say more
     #[arg(long)]
     pub debug: bool,
+    /// Say nothing of what a long wait waits for
+    #[arg(id = "no-progress", long = "quiet")]
+    pub quiet: bool,
     /// Manage control groups through systemd
     #[arg(long)]
     pub systemd_cgroup: bool,
@@ -472,6 +475,9 @@ pub struct Hooks {
     /// With --resolve: the container of the Pod
     #[arg(long, value_name = "NAME", requires = "resolve")]
     pub container: Option<String>,
+    /// Of the life before the latest one; given twice, of the one before that
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "resolve")]
+    pub previous: u8,
     /// How the hooks are printed
     #[arg(short, long, default_value = "table")]
     pub format: TableFormat,
@@ -491,6 +497,9 @@ pub struct Logs {
     /// Go on until the container is stopped
     #[arg(short, long)]
     pub follow: bool,
+    /// Of the life before the latest one; given twice, of the one before that
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub previous: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -509,6 +518,9 @@ pub struct Timeline {
     /// How it is drawn
     #[arg(short, long, default_value = "text")]
     pub format: PictureFormat,
+    /// Of the life before the latest one; given twice, of the one before that
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub previous: u8,
 }
 
 #[derive(Debug, Args)]

@@ -52,8 +52,8 @@ pub const PAGES: &[Page] = &[
         examples: &[
             Example("bookend test pod.yaml --bundle /tmp/bundle", "every hook's verdict, and the life as a picture"),
             Example(
-                "bookend test deploy.yaml --container web --rootfs /tmp/rootfs --grace 5",
-                "one container of a workload, stopped with a grace period of 5 s",
+                "bookend test deploy.yaml --container web --image web.tar --grace 5",
+                "one container of a workload, from its image, with a grace period of 5 s",
             ),
             Example(
                 "bookend test pod.yaml --bundle /tmp/bundle --fault preStop=hang --junit report.xml",

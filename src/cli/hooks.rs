@@ -13,6 +13,7 @@ use crate::container::bundle::Bundle;
 use crate::lifecycle::describe;
 use crate::lifecycle::source::{Resolved, Sources, resolve};
 use crate::lifecycle::status::{HookStatus, Status};
+use crate::lifecycle::timeline::letters::legible;
 use crate::lifecycle::timeline::seconds;
 use crate::wall::parse_rfc3339;
 
@@ -27,7 +28,7 @@ pub fn run(global: &Global, args: &Hooks) -> Result<u8> {
         }
         (Some(id), false) => {
             let id = id.parse().map_err(|error: String| anyhow!(error))?;
-            let dir = lookup::records(global, &id)?;
+            let dir = lookup::records(global, &id, args.previous)?;
             let status = Status::load(&dir)?;
             match args.format {
                 TableFormat::Table => print!("{}", render(&status, crate::linux::clock::wall())),
@@ -94,7 +95,7 @@ pub fn render(status: &Status, wall: Duration) -> String {
             took(state, wall).map_or_else(dash, seconds),
             state.attempts.to_string(),
             state.exit_code.map_or_else(dash, |code| code.to_string()),
-            state.reason.as_deref().filter(|reason| !reason.is_empty()).map_or_else(dash, printable),
+            state.reason.as_deref().filter(|reason| !reason.is_empty()).map_or_else(dash, legible),
         ]);
     }
     table(&rows)
@@ -102,10 +103,6 @@ pub fn render(status: &Status, wall: Duration) -> String {
 
 fn dash() -> String {
     "-".to_owned()
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// From the first attempt's start to the last one's end.

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::args::{Global, List, TableFormat};
 use super::log::Log;
 use super::lookup::Container;
+use super::progress::Progress;
 use crate::container::state::State;
 
 pub fn run(global: &Global, args: &List) -> Result<u8> {
@@ -13,7 +14,14 @@ pub fn run(global: &Global, args: &List) -> Result<u8> {
     let load = |id: crate::container::id::ContainerId| {
         // One that is removed while we look, or is no container, is not listed.
         let state = State::load(&root, &id).ok()?;
-        Some(Container { root: root.clone(), dir: root.container(&id), id, state, log: Log::new(global) })
+        Some(Container {
+            root: root.clone(),
+            dir: root.container(&id),
+            id,
+            state,
+            log: Log::new(global),
+            progress: Progress::Quiet,
+        })
     };
     let containers: Vec<Container> = root.list()?.into_iter().filter_map(load).collect();
     match (args.quiet, args.format) {

@@ -1,11 +1,13 @@
 //! `bookend logs ID`: the kept output of hooks.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::args::{Global, Logs};
@@ -13,7 +15,8 @@ use super::{lookup, with_code};
 use crate::handler::log::parse_file_name;
 use crate::lifecycle::journal::open_regular;
 use crate::lifecycle::model::Hook;
-use crate::lifecycle::status::Status;
+use crate::lifecycle::timeline::letters::legible;
+use crate::supervisor::control::{self, Request};
 
 /// One attempt's output. They sort in the order of a life.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,19 +33,53 @@ pub fn run(global: &Global, args: &Logs) -> Result<u8> {
         hook.ok_or_else(|| with_code(2, anyhow!("--hook {name:?}: write preStart, postStart, preStop or postStop")))
     };
     let hook = args.hook.as_ref().map(known).transpose()?;
-    let dir = lookup::records(global, &args.id)?;
-    let mut out = io::stdout().lock();
-    if args.follow && dir == global.root()?.container(&args.id) {
-        let over = || Status::load(&dir).map_or(true, |status| status.phase == "Stopped");
-        follow(&dir, hook, args.attempt, &mut out, over)?;
+    let dir = lookup::records(global, &args.id, args.previous)?;
+    let mut out = Shown { out: io::stdout().lock(), on_terminal: io::stdout().is_terminal() };
+    if args.follow
+        && let Some(supervisor) = control::connect(&dir)?
+    {
+        // Answered when all is over, postStop included.
+        control::send_request(&supervisor, Request::Wait)?;
+        follow(&dir, hook, args.attempt, &mut out, supervisor.as_fd())?;
         return Ok(0);
     }
-    let files = select(&dir.join("hooks"), hook, args.attempt)?;
+    let mut files = select(&dir.join("hooks"), hook, args.attempt)?;
+    // One that cannot be looked at is for `print` to complain of.
+    files.retain(|log| log.path.symlink_metadata().map_or(true, |file| file.len() > 0));
     if files.is_empty() {
-        eprintln!("bookend: no hook of {} has left any output yet (`bookend hooks {}` shows them)", args.id, args.id);
+        let which = hook.map_or("no hook".to_owned(), |hook| format!("no {hook}"));
+        let attempt = args.attempt.map(|attempt| format!(" in attempt {attempt}")).unwrap_or_default();
+        eprintln!(
+            "bookend: {which} of {id} has printed anything{attempt} (`bookend hooks {id}` shows them)",
+            id = args.id
+        );
     }
     print(&files, &mut out)?;
     Ok(0)
+}
+
+/// Output of hooks is hostile: a terminal gets no control characters of theirs. A file or a pipe gets what they wrote.
+struct Shown<W> {
+    out: W,
+    on_terminal: bool,
+}
+
+impl<W: Write> Write for Shown<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.on_terminal {
+            return self.out.write(bytes);
+        }
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, end) = line.strip_suffix(b"\n").map_or((line, ""), |text| (text, "\n"));
+            let parts: Vec<String> = String::from_utf8_lossy(text).split('\t').map(legible).collect();
+            write!(self.out, "{}{end}", parts.join("\t"))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// The logs in a container's `hooks` directory, all or those of one hook or attempt. No directory: none.
@@ -70,14 +107,24 @@ pub fn print(files: &[LogFile], out: &mut impl Write) -> Result<()> {
             let blank = if at > 0 { "\n" } else { "" };
             writeln!(out, "{blank}{}", header(file))?;
         }
-        let mut log = open_regular(&file.path).with_context(|| format!("read {}", file.path.display()))?;
-        io::copy(&mut log, out).with_context(|| format!("print {}", file.path.display()))?;
+        let log = open_regular(&file.path).with_context(|| format!("read {}", file.path.display()))?;
+        copy(log, out).with_context(|| format!("print {}", file.path.display()))?;
     }
     Ok(())
 }
 
-/// Prints what the logs of a living container hold and what comes, until `done` says that no more will (`-f`). `done` is
-/// asked again whenever the status or a log changes, or the state directory `dir` goes away.
+/// Line by line, so that no letter is torn. Lines are bounded when they are kept; here they are once more.
+fn copy(log: File, out: &mut impl Write) -> io::Result<()> {
+    const LONGEST: u64 = 1 << 20;
+    let (mut log, mut line) = (BufReader::new(log), Vec::new());
+    while log.by_ref().take(LONGEST).read_until(b'\n', &mut line)? > 0 {
+        out.write_all(&line)?;
+        line.clear();
+    }
+    out.flush()
+}
+
+/// Prints what the logs of a living container hold and what comes (`-f`), until its supervisor answers or ends.
 ///
 /// What is written to a log after its hook's end replaces nothing, so each file is read on from where it was left.
 pub fn follow(
@@ -85,21 +132,24 @@ pub fn follow(
     hook: Option<Hook>,
     attempt: Option<u32>,
     out: &mut impl Write,
-    mut done: impl FnMut() -> bool,
+    supervisor: BorrowedFd,
 ) -> Result<()> {
     let hooks = dir.join("hooks");
-    let watch = inotify::init(CreateFlags::CLOEXEC).context("watch for changes")?;
+    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).context("watch for changes")?;
     let changes = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF;
-    inotify::add_watch(&watch, dir, changes).with_context(|| format!("watch {}", dir.display()))?;
+    // A directory that has just gone is found to be so below.
+    let _ = inotify::add_watch(&watch, dir, changes);
     let mut open: Vec<(LogFile, File)> = Vec::new();
-    let mut shown: Option<usize> = None;
+    // Of one hook the first log needs no name.
+    let mut shown: Option<usize> = hook.map(|_| 0);
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut events = inotify::Reader::new(&watch, &mut buffer);
+    let mut first = true;
     loop {
         // The directory may be made at any time, and watching it twice is once.
         let _ = inotify::add_watch(&watch, &hooks, changes);
         // Asked before the files are read, so that nothing that came before the end is missed.
-        let end = done();
+        let end = is_ready(supervisor)?;
         for log in select(&hooks, hook, attempt)? {
             if !open.iter().any(|(known, _)| *known == log) {
                 match open_regular(&log.path) {
@@ -112,9 +162,11 @@ pub fn follow(
         for (at, (log, file)) in open.iter_mut().enumerate() {
             let mut fresh = Vec::new();
             file.read_to_end(&mut fresh).with_context(|| format!("read {}", log.path.display()))?;
-            if !fresh.is_empty() && shown != Some(at) && shown.replace(at).is_some() {
-                writeln!(out)?;
-                writeln!(out, "{}", header(log))?;
+            if !fresh.is_empty() {
+                if shown.replace(at) != Some(at) {
+                    writeln!(out, "{}{}", if first { "" } else { "\n" }, header(log))?;
+                }
+                first = false;
             }
             out.write_all(&fresh)?;
         }
@@ -122,11 +174,23 @@ pub fn follow(
         if end {
             return Ok(());
         }
-        if let Err(error) = events.next()
-            && error != rustix::io::Errno::INTR
-        {
-            return Err(error).context("watch for changes");
-        }
+        wait(watch.as_fd(), supervisor)?;
+        // Only that something changed is of interest.
+        while events.next().is_ok() {}
+    }
+}
+
+/// Whether the supervisor has answered, or is gone.
+fn is_ready(supervisor: BorrowedFd) -> Result<bool> {
+    let mut fds = [PollFd::new(supervisor, PollFlags::POLLIN)];
+    Ok(poll(&mut fds, PollTimeout::ZERO).context("poll")? > 0)
+}
+
+fn wait(watch: BorrowedFd, supervisor: BorrowedFd) -> Result<()> {
+    let mut fds = [watch, supervisor].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Err(error) => Err(error).context("poll"),
     }
 }
 
@@ -146,36 +210,82 @@ fn header(log: &LogFile) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_living_containers_logs_are_followed_to_their_end() {
+    /// Says what was printed, and does the next thing to a container each time that something was.
+    struct Script<F: FnMut(usize)> {
+        printed: Vec<u8>,
+        turn: usize,
+        next: F,
+    }
+
+    impl<F: FnMut(usize)> Write for Script<F> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.printed.extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            (self.next)(self.turn);
+            self.turn += 1;
+            Ok(())
+        }
+    }
+
+    fn followed(hook: Option<Hook>) -> String {
         let dir = tempfile::tempdir().unwrap();
         let hooks = dir.path().join("hooks");
-        let (mut printed, mut turn) = (Vec::new(), 0);
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut supervisor = Some(theirs);
         let log = |name: &str, text: &str| {
-            std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(hooks.join(name))
-                .unwrap()
-                .write_all(text.as_bytes())
-                .unwrap();
+            let path = hooks.join(name);
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            file.unwrap().write_all(text.as_bytes()).unwrap();
         };
-        // Each turn changes something before it says that it goes on, so that `follow` has something to wait for.
-        follow(dir.path(), None, None, &mut printed, || {
-            match turn {
-                0 => std::fs::create_dir(&hooks).unwrap(),
-                1 => log("preStop-1.log", "one\n"),
-                2 => log("preStop-1.log", "two\n"),
-                3 => log("postStop-0-1.log", "three\n"),
-                _ => {}
+        let next = |turn| match turn {
+            0 => std::fs::create_dir(&hooks).unwrap(),
+            1 => log("preStop-1.log", "one\n"),
+            2 => log("preStop-1.log", "two\n"),
+            3 => log("postStop-0-1.log", "three\n"),
+            _ => {
+                // What comes with the end is seen too, and the directory may be gone by then.
+                if let Some(theirs) = supervisor.take() {
+                    log("preStop-2.log", "four\n");
+                    drop(theirs);
+                }
             }
-            turn += 1;
-            // The state directory's status is replaced at each change.
-            std::fs::write(dir.path().join("status.json"), "{}").unwrap();
-            turn > 4
-        })
-        .unwrap();
-        assert_eq!(String::from_utf8(printed).unwrap(), "one\ntwo\n\n==> postStop[0] attempt 1 <==\nthree\n");
+        };
+        let mut script = Script { printed: Vec::new(), turn: 0, next };
+        follow(dir.path(), hook, None, &mut script, ours.as_fd()).unwrap();
+        String::from_utf8(script.printed).unwrap()
+    }
+
+    #[test]
+    fn a_living_containers_logs_are_followed_to_their_end() {
+        let expected = "\
+==> preStop attempt 1 <==
+one
+two
+
+==> postStop[0] attempt 1 <==
+three
+
+==> preStop attempt 2 <==
+four
+";
+        assert_eq!(followed(None), expected);
+        assert_eq!(followed(Some(Hook::PreStop)), "one\ntwo\n\n==> preStop attempt 2 <==\nfour\n");
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_characters_and_a_pipe_gets_everything() {
+        let hostile = b"a\tb \x1b[31m\r\xff \xe2\x80\xae\xc2\x9b2J\n";
+        let shown = |on_terminal| {
+            let mut shown = Shown { out: Vec::new(), on_terminal };
+            shown.write_all(hostile).unwrap();
+            shown.out
+        };
+        assert_eq!(shown(false), hostile);
+        let expected = "a\tb \\u{1b}[31m\\u{d}\u{fffd} \\u{202e}\\u{9b}2J\n";
+        assert_eq!(String::from_utf8(shown(true)).unwrap(), expected);
     }
 
     fn hooks() -> tempfile::TempDir {

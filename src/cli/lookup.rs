@@ -1,11 +1,13 @@
 //! Finding the container that a verb is about.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use super::args::Global;
 use super::log::Log;
+use super::progress::Progress;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
 use crate::container::state::{State, Status as Oci};
@@ -26,27 +28,38 @@ pub struct Container {
     pub dir: PathBuf,
     pub state: State,
     pub log: Log,
+    /// How it is shown what is waited for.
+    pub progress: Progress,
 }
 
 /// The container of an id below the root that the command line names.
 pub fn container(global: &Global, id: &ContainerId) -> Result<Container> {
     let root = global.root()?;
     let state = State::load(&root, id)?;
-    Ok(Container { dir: root.container(id), id: id.clone(), root, state, log: Log::new(global) })
+    Ok(Container {
+        dir: root.container(id),
+        id: id.clone(),
+        root,
+        state,
+        log: Log::new(global),
+        progress: Progress::new(global),
+    })
 }
 
 /// The directory with the journal, the status and the hook logs of an id: of a container that exists, else of its
-/// latest life in the history (interface.md section 5).
-pub fn records(global: &Global, id: &ContainerId) -> Result<PathBuf> {
+/// latest life in the history (interface.md section 5); `previous` lives before that one.
+pub fn records(global: &Global, id: &ContainerId, previous: u8) -> Result<PathBuf> {
     let given = global.root()?;
     let default = Root::of_caller()?;
-    if let Some(dir) = history::lookup(id, Some(given.path()), default.path())? {
-        return Ok(dir);
+    let lives = history::lives(id, Some(given.path()), default.path())?;
+    if let Some(dir) = lives.get(usize::from(previous)) {
+        return Ok(dir.clone());
     }
     match State::load(&given, id) {
+        _ if !lives.is_empty() => bail!("container \"{id}\" has no life so far back: {} known", lives.len()),
         Ok(state) if !state.has_hooks => bail!("container \"{id}\" has no lifecycle hooks"),
         Ok(_) => bail!("container \"{id}\" has no journal yet"),
-        Err(error) => Err(error),
+        Err(error) => Err(error.context(format!("no life of \"{id}\" is in the history"))),
     }
 }
 
@@ -56,7 +69,9 @@ impl Container {
     pub fn ask(&self, mut request: Request) -> Result<Option<Answer>> {
         for _ in 0..SUCCESSORS {
             if let Some(connection) = control::connect(&self.dir)? {
-                if let Some(answer) = control::ask(&connection, request)? {
+                control::send_request(&connection, request)?;
+                self.progress.wait(connection.as_fd(), &self.dir, self.id.as_str());
+                if let Some(answer) = control::read_answer(&connection)? {
                     return Ok(Some(answer));
                 }
                 request = request.again();

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 
 use super::args::{Global, Stop};
 use super::lookup::{self, Container};
+use super::progress::Progress;
 use crate::container::state::Status;
 use crate::lifecycle::model::Plan;
 use crate::lifecycle::signal::Signal;
@@ -15,7 +16,10 @@ use crate::supervisor::control::{Answer, Request};
 use crate::supervisor::settings::Settings;
 
 pub fn run(global: &Global, args: &Stop) -> Result<u8> {
-    let container = lookup::container(global, &args.id)?;
+    let mut container = lookup::container(global, &args.id)?;
+    if args.quiet {
+        container.progress = Progress::Quiet;
+    }
     let begun = clock::now();
     let how = match container.state.has_hooks {
         true => with_hooks(&container, args)?,

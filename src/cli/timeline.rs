@@ -9,10 +9,12 @@ use serde_json::Value;
 use super::args::{Global, PictureFormat, Timeline};
 use super::logs::{LogFile, select};
 use super::lookup;
+use crate::container::state::State;
 use crate::lifecycle::journal::{self, open_regular};
 use crate::lifecycle::status::Status;
 use crate::lifecycle::timeline::{self, Life, Output, Story};
 use crate::linux::clock;
+use crate::supervisor::control;
 use crate::supervisor::settings::Settings;
 
 /// What the terminal can show.
@@ -24,7 +26,7 @@ pub struct Terminal {
 }
 
 pub fn run(global: &Global, args: &Timeline) -> Result<u8> {
-    let dir = lookup::records(global, &args.id)?;
+    let dir = lookup::records(global, &args.id, args.previous)?;
     print!("{}", of(&dir, args.format)?);
     Ok(0)
 }
@@ -39,12 +41,20 @@ pub fn of(dir: &Path, format: PictureFormat) -> Result<String> {
 pub fn read(dir: &Path) -> Result<Option<Story>> {
     let records = journal::read(&dir.join(journal::FILE_NAME))?;
     let status = Status::load(dir).ok();
-    let over = status.as_ref().is_some_and(|status| status.phase == "Stopped");
-    let Some(mut life) = Life::of(&records, (!over).then(clock::now)) else { return Ok(None) };
+    let Some(mut life) = Life::of(&records, goes_on(dir, status.as_ref()).then(clock::now)) else { return Ok(None) };
     let plan = Settings::load(dir).ok().map(|settings| settings.plan);
     plan.iter().for_each(|plan| life.describe(plan));
     let logs = select(&dir.join("hooks"), None, None)?;
     Ok(Some(Story { life, records, plan, status, output: logs.iter().filter_map(tail).collect() }))
+}
+
+/// Whether more of the life will come. Nobody may have written down its end: the supervisor, or the machine, can be killed.
+pub fn goes_on(dir: &Path, status: Option<&Status>) -> bool {
+    let over = status.is_some_and(|status| status.phase == "Stopped");
+    let has_init = || State::load_dir(dir).is_ok_and(|state| state.init().is_some());
+    // postStop runs when init is gone.
+    let has_supervisor = || control::connect(dir).is_ok_and(|connection| connection.is_some());
+    !over && (has_init() || has_supervisor())
 }
 
 /// How much of an attempt's output stands in a page.

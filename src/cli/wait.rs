@@ -33,7 +33,7 @@ pub fn run(global: &Global, args: &Id) -> Result<u8> {
 
 /// The code of a container elsewhere, or of one that its caller deleted a moment ago (interface.md section 5).
 fn deleted(global: &Global, id: &ContainerId) -> Option<Option<i32>> {
-    let status = Status::load(&lookup::records(global, id).ok()?).ok()?;
+    let status = Status::load(&lookup::records(global, id, 0).ok()?).ok()?;
     status.exit.map(|exit| exit.code)
 }
 

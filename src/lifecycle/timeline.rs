@@ -5,6 +5,7 @@
 
 mod axis;
 mod html;
+pub mod letters;
 mod svg;
 mod text;
 

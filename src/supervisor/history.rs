@@ -182,18 +182,26 @@ fn size_of(life: &Path) -> Result<u64> {
     Ok(size)
 }
 
-/// The latest life of an id, if the history has one.
-pub fn find(history: &Path, id: &ContainerId) -> Result<Option<PathBuf>> {
-    let lives = history.join(id.as_str());
-    if !is_own(history)? || !is_own(&lives)? {
-        return Ok(None);
+/// The lives of an id that the history has, the latest first.
+pub fn find(history: &Path, id: &ContainerId) -> Result<Vec<PathBuf>> {
+    let of_id = history.join(id.as_str());
+    if !is_own(history)? || !is_own(&of_id)? {
+        return Ok(Vec::new());
     }
-    Ok(directories(&lives)?.into_iter().filter(|life| life.join(journal::FILE_NAME).is_file()).max())
+    let mut lives = directories(&of_id)?;
+    lives.retain(|life| life.join(journal::FILE_NAME).is_file());
+    lives.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(lives)
 }
 
-/// Where the journal of an id is: in the root that was given, then in the default root, then in the roots that are
-/// recorded there, then in the history (interface.md section 5).
-pub fn lookup(id: &ContainerId, root: Option<&Path>, default_root: &Path) -> Result<Option<PathBuf>> {
+/// Where the journals of an id are, the latest first: in the root that was given, else in the default root, else in the
+/// roots that are recorded there; then in the history (interface.md section 5).
+pub fn lives(id: &ContainerId, root: Option<&Path>, default_root: &Path) -> Result<Vec<PathBuf>> {
+    let present = present(id, root, default_root)?;
+    Ok(present.into_iter().chain(find(&default_root.join(DIR_NAME), id)?).collect())
+}
+
+fn present(id: &ContainerId, root: Option<&Path>, default_root: &Path) -> Result<Option<PathBuf>> {
     let recorded = recorded_roots(default_root)?;
     let roots = root.into_iter().chain([default_root]).chain(recorded.iter().map(PathBuf::as_path));
     for root in roots {
@@ -205,7 +213,7 @@ pub fn lookup(id: &ContainerId, root: Option<&Path>, default_root: &Path) -> Res
             return Ok(Some(dir));
         }
     }
-    find(&default_root.join(DIR_NAME), id)
+    Ok(None)
 }
 
 /// Remembers a root other than the default one. The list holds each once, and the latest 64.
@@ -317,12 +325,12 @@ mod tests {
         for dir in [&history, &history.join("web"), &life, &life.join("hooks")] {
             assert_eq!(fs::metadata(dir).unwrap().mode() & 0o7777, 0o700);
         }
-        assert_eq!(find(&history, &id("web")).unwrap(), Some(life));
-        assert_eq!(find(&history, &id("other")).unwrap(), None);
+        assert_eq!(find(&history, &id("web")).unwrap(), [life]);
+        assert_eq!(find(&history, &id("other")).unwrap(), [] as [PathBuf; 0]);
     }
 
     #[test]
-    fn the_latest_life_of_an_id_is_found_even_if_two_began_at_once() {
+    fn the_lives_of_an_id_are_found_the_latest_first_even_if_two_began_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let history = dir.path().join("history");
         let lives: Vec<PathBuf> = [7, 5, 7]
@@ -331,7 +339,7 @@ mod tests {
                 keep(&history, &id("web"), &state(dir.path(), "web", second, 1), Limits::default()).unwrap().unwrap()
             })
             .collect();
-        assert_eq!(find(&history, &id("web")).unwrap().as_ref(), Some(&lives[2]));
+        assert_eq!(find(&history, &id("web")).unwrap(), [2, 0, 1].map(|at: usize| lives[at].clone()));
     }
 
     #[test]
@@ -364,6 +372,23 @@ mod tests {
         assert_eq!(journal::read(&life.join("journal.jsonl")).unwrap().len(), 1);
         let size: u64 = KEPT[..3].iter().map(|name| fs::metadata(life.join(name)).unwrap().len()).sum();
         assert_eq!(size + fs::metadata(life.join("hooks/preStop-1.log")).unwrap().len(), 5000);
+    }
+
+    #[test]
+    fn a_life_keeps_4_mib_and_all_of_them_64() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = dir.path().join("history");
+        let keep_one = |second: u32, log: u64| {
+            let from = state(dir.path(), "web", second, 0);
+            File::options().write(true).open(from.join("hooks/preStop-1.log")).unwrap().set_len(log).unwrap();
+            keep(&history, &id("web"), &from, Limits::default()).unwrap().unwrap()
+        };
+        let all = |life: &Path| size_of(life).unwrap() - 2 * 4096;
+        assert_eq!(all(&keep_one(0, 5 << 20)), 4 << 20);
+        // Files with holes, so that nothing much is written.
+        let lives: Vec<PathBuf> = (1..=17).map(|second| keep_one(second, (4 << 20) - 16_384)).collect();
+        assert_eq!(find(&history, &id("web")).unwrap().len(), 16);
+        assert!(!lives[0].exists() && lives[1].exists() && lives[16].exists());
     }
 
     #[test]
@@ -412,15 +437,16 @@ mod tests {
         fs::create_dir(&other).unwrap();
         record_root(&default, &other).unwrap();
         let web = id("web");
-        let look = || lookup(&web, Some(&given), &default).unwrap();
-        assert_eq!(look(), None);
+        let look = || lives(&web, Some(&given), &default).unwrap();
+        assert_eq!(look(), [] as [PathBuf; 0]);
         let kept = keep(&default.join(DIR_NAME), &web, &state(dir.path(), "web", 1, 1), Limits::default()).unwrap();
-        assert_eq!(look(), kept);
+        let kept = kept.unwrap();
+        assert_eq!(look(), std::slice::from_ref(&kept));
         for root in [&other, &default, &given] {
             let at = state(root, "web", 1, 1);
-            assert_eq!(look(), Some(at));
+            assert_eq!(look(), [at, kept.clone()]);
         }
-        assert_eq!(lookup(&web, None, &default).unwrap(), Some(default.join("web")));
+        assert_eq!(lives(&web, None, &default).unwrap(), [default.join("web"), kept]);
     }
 
     #[test]

@@ -16,6 +16,10 @@ use crate::linux::procfs::Procfs;
 const PROC: &str = "/proc";
 const SCRATCH: &str = "/tmp";
 
+/// Up to so many capabilities that are missing are named; of more, those that containers most often need.
+const NAMED_CAPABILITIES: usize = 5;
+const WEIGHTY: [&str; 5] = ["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_MKNOD", "CAP_SYS_RESOURCE"];
+
 pub fn look() -> Vec<Finding> {
     let mut findings = Vec::new();
     let root = geteuid().is_root();
@@ -43,14 +47,24 @@ pub fn look() -> Vec<Finding> {
 
 fn rights() -> Finding {
     match capabilities::missing() {
-        Ok(missing) if missing.is_empty() => Finding::ok("rights", "root with every capability"),
-        Ok(missing) => {
-            let cure = "what needs them fails with a message; for CAP_SYS_RESOURCE that is raising limits, for instance \
-                        podman's own: --ulimit nofile=1024:1024 --ulimit nproc=1024:1024";
-            Finding::warn("rights", format!("root without {missing}"), cure)
-        }
+        Ok(missing) => rights_without(&missing),
         Err(error) => Finding::fail("rights", format!("{error:#}"), "mount /proc"),
     }
+}
+
+fn rights_without(missing: &str) -> Finding {
+    let names: Vec<&str> = missing.split(", ").filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        return Finding::ok("rights", "root with every capability");
+    }
+    let cure = "what needs them fails with a message; for CAP_SYS_RESOURCE that is raising limits, for instance podman's own: \
+                --ulimit nofile=1024:1024 --ulimit nproc=1024:1024";
+    if names.len() <= NAMED_CAPABILITIES {
+        return Finding::warn("rights", format!("root without {missing}"), cure);
+    }
+    let weighty: Vec<&str> = WEIGHTY.iter().copied().filter(|name| names.contains(name)).collect();
+    let among = if weighty.is_empty() { String::new() } else { format!(", among them {}", weighty.join(", ")) };
+    Finding::warn("rights", format!("root without {} capabilities{among}", names.len()), cure)
 }
 
 fn namespaces(root: bool, whole: &Result<()>, user: &Result<()>) -> Finding {
@@ -84,6 +98,10 @@ fn cure_of_user_namespaces() -> String {
     }
     if read("/proc/self/status").is_some_and(|status| status.contains("Seccomp:\t2")) {
         return "a seccomp filter is on this process: run the outer container with seccomp=unconfined".to_owned();
+    }
+    if geteuid().is_root() {
+        return "give the outer container CAP_SYS_ADMIN (--privileged), or run bookend as another user in it"
+            .to_owned();
     }
     "run bookend as root; or allow it: user.max_user_namespaces, and on some distributions \
      kernel.unprivileged_userns_clone"
@@ -167,4 +185,19 @@ fn mount_overlay() -> Result<()> {
     }
     std::env::set_current_dir(SCRATCH).context("enter a tmpfs")?;
     mount_over("overlay", "merged", Some("lowerdir=lower,upperdir=upper,workdir=work"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_missing_rights_are_named_and_of_many_those_that_weigh() {
+        let text = |missing| rights_without(missing).text;
+        assert_eq!(text(""), "root with every capability");
+        assert_eq!(text("CAP_SYS_RESOURCE"), "root without CAP_SYS_RESOURCE");
+        let many = "CAP_A, CAP_B, CAP_C, CAP_D, CAP_E, CAP_SYS_ADMIN";
+        assert_eq!(text(many), "root without 6 capabilities, among them CAP_SYS_ADMIN");
+        assert_eq!(text(&many.replace("SYS_ADMIN", "F")), "root without 6 capabilities");
+    }
 }

@@ -214,6 +214,7 @@ impl Stage {
             log: None,
             log_format: LogFormat::Text,
             debug: false,
+            quiet: true,
             systemd_cgroup: false,
             rootless: if self.rootless { Rootless::True } else { Rootless::Auto },
             hooks: Default::default(),

@@ -7,7 +7,7 @@ use super::super::describe;
 use super::super::journal::Record;
 use super::super::notice::Kind;
 use super::super::status::{HookState, HookStatus};
-use super::svg::letters::{escape, legible};
+use super::letters::{escape, legible};
 use super::{Life, Output, Shape, Story, offset, seconds};
 
 const STYLE: &str = "\

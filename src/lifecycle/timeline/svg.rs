@@ -5,7 +5,6 @@
 
 mod block;
 mod canvas;
-pub mod letters;
 mod style;
 mod ticks;
 
@@ -13,9 +12,9 @@ use std::borrow::Cow;
 
 use super::super::time::Instant;
 use super::axis::Axis;
+use super::letters::{LABEL, SMALL, escape, fit, legible, width};
 use super::{Life, Shape, Span, moment};
 use canvas::{Anchor, Canvas};
-use letters::{LABEL, SMALL, escape, fit, legible, width};
 use ticks::Tick;
 
 /// The picture's width; its height follows from what is in it.

@@ -324,6 +324,18 @@ fn a_picture_is_safe_from_what_a_journal_says() {
     );
     assert!(!script.picture().contains('\x1b'));
     assert_eq!(script.picture().lines().count(), 3);
+    let picture = script.named("evil\x1b]0;\u{7}\r\u{202e}").picture();
+    let odd = picture.chars().find(|letter| (letter.is_control() && *letter != '\n') || *letter == '\u{202e}');
+    assert_eq!(odd, None, "{picture}");
+}
+
+#[test]
+fn a_long_or_wide_name_leaves_room_for_the_picture() {
+    let picture = example().named(&"0123456789abcdef".repeat(4)).picture();
+    assert!(picture.starts_with("0123456789abcdef0123") && picture.lines().all(|line| line.chars().count() <= 100));
+    let picture = example().named("容器").picture();
+    assert!(picture.starts_with("容器   create"), "{picture}");
+    assert!(picture.lines().nth(1).unwrap().starts_with("       preStart"), "{picture}");
 }
 
 #[test]

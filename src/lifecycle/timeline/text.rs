@@ -2,6 +2,7 @@
 
 use super::super::time::Instant;
 use super::axis::Axis;
+use super::letters::{columns, legible};
 use super::{Glyph, Lane, Life, Shape, Tone, offset};
 
 /// The letters that lanes are drawn with.
@@ -48,11 +49,16 @@ pub const ASCII: Pen = Pen {
 
 /// The plot is never narrower than this, however long the words are.
 const LEAST_PLOT: usize = 16;
+/// A container's name that is longer has a line of its own.
+const LONGEST_NAME: usize = 24;
 /// Words that are longer are cut.
 const LONGEST_WORDS: usize = 64;
 
 pub fn draw(life: &Life, width: usize, color: bool, pen: &Pen) -> String {
-    let name_width = life.container.chars().count();
+    let name = legible(&life.container);
+    // An id of 64 letters would leave no room for the picture.
+    let own_line = columns(&name) > LONGEST_NAME;
+    let name_width = if own_line { 0 } else { columns(&name) };
     let label_width = life.lanes.iter().map(label_width).max().unwrap_or(0);
     let start_of = |lane: &Lane| offset(lane.start - life.origin);
     let start_width = life.lanes.iter().map(|lane| start_of(lane).len() + 1).max().unwrap_or(0).max("0.000s ".len());
@@ -67,12 +73,13 @@ pub fn draw(life: &Life, width: usize, color: bool, pen: &Pen) -> String {
         .unwrap_or(LEAST_PLOT);
     let axis = axis(life, plot);
 
-    let mut picture = String::new();
+    let mut picture = if own_line { format!("{name}\n") } else { String::new() };
     for (at, lane) in life.lanes.iter().enumerate() {
-        let name = if at == 0 { life.container.as_str() } else { "" };
+        let name = if at == 0 && !own_line { name.as_str() } else { "" };
+        let blanks = " ".repeat(name_width - columns(name));
         let start = start_of(lane) + if at == 0 { "s" } else { "" };
         let drawn = paint(lane, line(life, lane, &axis, pen).0, color);
-        let text = format!("{name:name_width$}   {:label_width$} {start:start_width$}{drawn}", label(lane));
+        let text = format!("{name}{blanks}   {:label_width$} {start:start_width$}{drawn}", label(lane));
         picture += text.trim_end();
         picture.push('\n');
     }
@@ -87,8 +94,8 @@ fn axis(life: &Life, plot: usize) -> Axis {
 /// The longest hook name and handler are `postStart exec` and `postStop[0] http`; handlers stand in a column of their own.
 fn label(lane: &Lane) -> String {
     match short_handler(lane) {
-        "" => lane.label.clone(),
-        handler => format!("{:9} {handler}", lane.label),
+        "" => legible(&lane.label),
+        handler => format!("{:9} {}", lane.label, legible(handler)),
     }
 }
 
@@ -131,15 +138,15 @@ fn line(life: &Life, lane: &Lane, axis: &Axis, pen: &Pen) -> (String, usize) {
         }
     }
     let mut text: String = cells.0.into_iter().collect();
-    let words = lane.text();
+    let words = legible(&lane.text());
     if !words.is_empty() {
         text.push(' ');
-        text.extend(words.chars().take(LONGEST_WORDS).map(|letter| if letter.is_control() { ' ' } else { letter }));
+        text.extend(words.chars().take(LONGEST_WORDS));
         if words.chars().count() > LONGEST_WORDS {
             text.push('…');
         }
     }
-    let columns = text.chars().count();
+    let columns = columns(&text);
     (text, columns)
 }
 

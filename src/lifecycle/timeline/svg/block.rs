@@ -2,9 +2,9 @@
 
 use super::super::super::model::Hook;
 use super::super::super::time::Instant;
+use super::super::letters::{LABEL, NAME, SMALL, WORDS, fit, legible, width};
 use super::super::{Ending, Glyph, Lane, Life, Shape, Span, Tone, moment, offset, seconds};
 use super::canvas::{Anchor, Canvas};
-use super::letters::{LABEL, NAME, SMALL, WORDS, fit, legible, width};
 use super::{MARGIN, Plot, WIDTH};
 
 const BAR: f64 = 20.0;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use super::super::letters::{Font, escape, legible};
 use super::super::{Ending, Glyph, Tone};
-use super::letters::{Font, escape, legible};
 
 /// What is drawn, from the top down.
 pub struct Canvas {

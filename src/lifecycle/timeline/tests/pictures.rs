@@ -3,7 +3,7 @@
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::super::svg::letters::{LABEL, NAME, SMALL, WORDS, width};
+use super::super::letters::{LABEL, NAME, SMALL, WORDS, width};
 use super::*;
 use crate::lifecycle::model::{Entry, Handler, Policy};
 
