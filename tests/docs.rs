@@ -41,7 +41,9 @@ fn run(script: &str) -> common::Output {
         .replace("sudo ", "")
         .replace("tutorial", &format!("readme-{}", std::process::id()));
     let mut command = Command::new("/bin/sh");
-    command.args(["-euxc", &format!("bookend={}; {script}", bookend().display())]).current_dir(repository());
+    command
+        .args(["-euxc", &format!("bookend={}; bookend() {{ \"$bookend\" \"$@\"; }}; {script}", bookend().display())])
+        .current_dir(repository());
     command.env("XDG_RUNTIME_DIR", scratch.path().join("run")).env("TMPDIR", scratch.path());
     finish(command, &scratch)
 }
@@ -98,6 +100,49 @@ fn the_lifecycle_of_the_readme_is_valid() {
     let mut command = Command::new(bookend());
     command.args(["hooks", "--resolve"]).arg(&file);
     finish(command, &scratch).ok().says("postStart").says("preStop").says("preStart").says("postStop");
+}
+
+/// Commands of a guide, in a directory with the deployment that it speaks of, on a bundle in place of an image.
+fn run_in_guide(script: &str) -> common::Output {
+    let manifest = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: web
+        command: [/bin/entrypoint]
+        lifecycle:
+          postStart: {exec: {command: [touch, /tmp/up]}}
+          preStop: {exec: {command: [sleep, "0.1"]}}
+"#;
+    run(&format!("cd $(mktemp -d); mkdir deploy; cat > deploy/web.yaml <<'END'{manifest}END\n{script}")
+        .replace("--image web.tar", "--bundle /tmp/bundle --run-for 200ms"))
+}
+
+#[test]
+fn the_commands_of_the_guide_for_ci_do_what_they_say() {
+    let guide = read("docs/ci.md");
+    let script = block(&guide, "Two commands make a good job", "sh");
+    let output = run_in_guide(&format!("{script}\ngrep -c testcase hooks.xml; head -c 4 hooks.svg")).ok();
+    assert!(output.stdout.contains("web: passed") && output.stdout.contains("<svg"), "{}", output.stdout);
+    run_in_guide(block(&guide, "## What if", "sh")).ok();
+}
+
+#[test]
+fn the_example_of_the_troubleshooting_page_says_why() {
+    let page = read("docs/troubleshooting.md");
+    let pod = block(&page, "## The same in an example", "yaml");
+    let command = block(&page, "## The same in an example", "sh");
+    let output = run(&format!("cd $(mktemp -d); cat > broken.yaml <<'END'\n{pod}END\n{command}")).fails(1);
+    for words in block(&page, "the story of the hook", "text").lines() {
+        assert!(output.stdout.contains(words), "{words:?} in {}", output.stdout);
+    }
 }
 
 #[test]
