@@ -276,8 +276,9 @@ fn of_container(
 }
 
 /// The rules that only `check` has, in the order of their ids.
-const RULES: [fn(&Subject, &mut Problems); 10] = [
+const RULES: [fn(&Subject, &mut Problems); 11] = [
     time::reaches_the_grace_period,
+    network::tcp_socket_is_for_bookend,
     command::is_split_wrongly,
     program::is_missing,
     pid1::is_ended_by_pre_stop,
@@ -322,6 +323,12 @@ impl Subject<'_> {
     /// Whether a field of the Pod's spec is true.
     fn pod_has(&self, field: &str) -> bool {
         self.chosen.and_then(|chosen| chosen.spec.get(field)?.bool()).unwrap_or(false)
+    }
+
+    /// Whether Kubernetes runs this hook. It knows nothing of annotations and lifecycle files: those are bookend's.
+    fn is_for_kubernetes(&self, hook: Hook, draft: &Draft) -> bool {
+        let stanza = |chosen: &Chosen| format!(": {}.lifecycle.{hook}", chosen.path);
+        self.chosen.is_some_and(|chosen| draft.source.ends_with(&stanza(chosen)))
     }
 
     /// A field of the container.

@@ -24,6 +24,7 @@ pub mod man;
 pub mod pause;
 mod progress;
 pub mod ps;
+pub mod restart;
 pub mod run;
 pub mod spec;
 pub mod start;
@@ -114,6 +115,7 @@ fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
         Verb::Resume(args) => pause::resume(global, args),
         Verb::Spec(args) => spec::run(global, args),
         Verb::Stop(args) => stop::run(global, args),
+        Verb::Restart(args) => restart::run(global, args),
         Verb::Wait(args) => wait::run(global, args),
         Verb::Test(args) => test::run(global, args),
         Verb::Check(args) => check::run(global, args),

@@ -441,3 +441,40 @@ fn a_patch_without_containers_is_no_finding() {
     check(scratch.path(), &["patch.yaml"]).ok().says("info BE043");
     check(scratch.path(), &["lifecycle.yaml"]).fails(1).says("1:1: error BE009: lifecyle: Unknown field; did you mean");
 }
+
+#[test]
+fn the_commands_of_the_page_do_what_they_say() {
+    let page = fs::read_to_string(repository().join("docs/check.md")).unwrap();
+    let block = page.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let clean = pod("{preStop: {sleep: {seconds: 5}}}");
+    let scratch = with(&[("pod.yaml", &clean), ("k8s/web.yaml", &clean), ("rootfs/etc/hostname", "")]);
+    let script = format!("set -eux; helm() {{ cat pod.yaml; }}; bookend() {{ {:?} \"$@\"; }}\n{block}", bookend());
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &script]).current_dir(scratch.path());
+    let output = finish(command, &scratch).ok();
+    assert_eq!(output.stderr.matches("no findings in 1 file, 1 container, 1 hook").count(), 5, "{}", output.stderr);
+    let sarif = fs::read_to_string(scratch.path().join("check.sarif")).unwrap();
+    assert!(sarif.contains("\"version\": \"2.1.0\""));
+}
+
+#[test]
+fn what_kubernetes_does_not_run_is_not_judged_by_what_it_would_do() {
+    let annotated = |key: &str, value: &str| {
+        format!("kind: Pod\nmetadata: {{annotations: {{{key}: '{value}'}}}}\nspec: {{containers: [{{name: a}}]}}\n")
+    };
+    let stop_signal =
+        r#"{"lifecycle": {"stopSignal": "SIGQUIT", "preStop": {"exec": {"command": ["a"], "timeoutSeconds": 5}}}}"#;
+    for (key, value, told) in [
+        ("bookend/pre-stop.tcp", ":80", "info BE003"),
+        ("bookend/pre-stop", "nginx -s quit", "info BE006"),
+        ("bookend/pre-stop.http", "http://localhost:80/", "info BE013"),
+        ("bookend/lifecycle", stop_signal, ""),
+    ] {
+        let scratch = with(&[("pod.yaml", &annotated(key, value))]);
+        let output = check(scratch.path(), &["-q", "pod.yaml"]).ok();
+        assert_eq!(output.stdout.lines().count(), usize::from(!told.is_empty()), "{}", output.stdout);
+        output.says(told);
+    }
+    let scratch = with(&[("lifecycle.yaml", "lifecycle: {postStart: {tcpSocket: {port: 80}}}\n")]);
+    check(scratch.path(), &["lifecycle.yaml"]).ok().says("info BE003");
+}

@@ -463,3 +463,109 @@ fn r_24_a_panic_while_it_stops_is_told_and_succeeded() {
 fn r_24_a_panic_at_the_end_is_told_and_succeeded() {
     r_24(15..21);
 }
+
+// ── P-13 ──
+
+#[test]
+fn p_13_a_restart_is_the_whole_stop_and_a_new_start_of_the_same_id() {
+    let entry = |name: &str| json!({"exec": {"command": ["/bin/sh", "-c", format!("echo {name} >> /ran")]}});
+    let c = Fixture::busybox().shell(TALKS);
+    let hooks = ["preStart", "postStart", "preStop", "postStop"];
+    let c = hooks.iter().fold(c, |c, hook| c.handler(hook, entry(hook)));
+    // postStart may be quicker than the ENTRYPOINT's first word.
+    let c = c.handler("postStart", json!({"exec": {"command": ["/bin/sh", "-c", "until grep -q up /ran; do sleep 0.05; done; echo postStart >> /ran"]}}));
+    let mut c = c.started();
+    let pid = c.pid();
+    // The bundle is read again.
+    c.config["annotations"]["which"] = json!("second");
+    c.write();
+    let output = c.verb("restart").ok();
+    assert!(output.stdout.contains(&format!("{}: stopped after ", c.id)), "{output:?}");
+    assert!(output.stdout.contains(&format!("{}: running again after ", c.id)), "{output:?}");
+    assert_eq!(c.read("/ran"), "preStart\nup\npostStart\npreStop\nterm\npostStop\npreStart\nup\npostStart\n");
+    let state = c.state();
+    assert_ne!(state["pid"], json!(pid));
+    assert_eq!((state["status"].as_str(), state["annotations"]["which"].as_str()), (Some("running"), Some("second")));
+    // The first life is in the history, and the second one has a journal of its own.
+    assert_eq!(begun(&c, "postStart"), 1);
+    let first = fs::read_to_string(c.history().unwrap().join("journal.jsonl")).unwrap();
+    assert!(first.contains("\"Deleted\"") && first.contains("HookSucceeded"), "{first}");
+}
+
+#[test]
+fn p_13_a_container_without_hooks_and_one_that_has_stopped_are_restarted_too() {
+    let c = Fixture::busybox().shell(TALKS).started();
+    let first = c.pid();
+    c.wait_for("the trap", |c| c.read("/ran").contains("up"));
+    c.verb("restart").ok();
+    assert_ne!(c.pid(), first);
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    c.wait_for("its end", |c| c.status() == "stopped");
+    c.verb("restart").ok();
+    assert_eq!(c.status(), "running");
+}
+
+#[test]
+fn p_13_what_create_made_only_its_caller_can_restart() {
+    let c = Fixture::busybox().hook("preStop", "echo preStop >> /ran");
+    c.create().ok();
+    c.verb("start").ok();
+    let pid = c.pid();
+    c.verb("restart")
+        .fails(1)
+        .says("was not made by `run --detach`")
+        .says("use the caller's own restart (`docker restart`");
+    assert_eq!((c.pid(), c.read("/ran").as_str(), c.phase().as_str()), (pid, "", "Running"));
+}
+
+#[test]
+fn p_13_bad_input_is_found_before_the_container_is_touched() {
+    let c = Fixture::busybox().hook("preStop", "echo preStop >> /ran").started();
+    let pid = c.pid();
+    fs::write(c.bundle().join("lifecycle.json"), r#"{"lifecycle": {"preStop": {}}}"#).unwrap();
+    c.verb("restart").fails(1).says("must specify a handler type");
+    assert_eq!((c.pid(), c.read("/ran").as_str()), (pid, ""));
+}
+
+#[test]
+fn p_13_a_start_that_fails_is_an_error_and_leaves_the_stopped_container() {
+    let c = Fixture::busybox().hook("postStart", "test ! -e /broken").started();
+    fs::write(c.rootfs().join("broken"), "").unwrap();
+    c.verb("restart").fails(1).says("PostStartHook failed: exit code 1");
+    assert_eq!(c.status(), "stopped");
+    fs::remove_file(c.rootfs().join("broken")).unwrap();
+    c.verb("restart").ok();
+    assert_eq!(c.status(), "running");
+}
+
+// ── R15 ──
+
+#[test]
+fn r_15_a_supervisor_without_a_free_descriptor_does_not_spin_and_hears_those_who_waited() {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    use std::os::fd::AsRawFd;
+    let c = Fixture::busybox().hook("preStop", "true").started();
+    let pid = processes(&c, "supervise")[0];
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
+    let limit = rustix::process::Rlimit { current: Some(open + 3), maximum: Some(open + 3) };
+    let process = rustix::process::Pid::from_raw(pid);
+    rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+    let path = c.state_dir().join("control.sock");
+    let call = |_| {
+        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        connect(fd.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        fd
+    };
+    let silent: Vec<_> = (0..8).map(call).collect();
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let before = ticks();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let used = ticks() - before;
+    assert!(used <= 10, "{used} ticks in 1.5 s");
+    drop(silent);
+    c.call(&["kill", &c.id, "HUP"]).ok();
+}

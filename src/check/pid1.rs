@@ -25,12 +25,12 @@ pub fn is_ended_by_pre_stop(subject: &Subject, problems: &mut Problems) {
     if subject.pod_has("shareProcessNamespace") || subject.pod_has("hostPID") {
         return;
     }
-    for (_, draft, command) in subject.commands().filter(|(hook, ..)| *hook == Hook::PreStop) {
+    for (hook, draft, command) in subject.commands().filter(|(hook, ..)| *hook == Hook::PreStop) {
         let steps = steps(command);
         let Some((step, blow)) = steps.iter().find_map(|step| Some((step, blow(step, subject)?))) else { continue };
         let shown = quote(&step.text());
         let (severity, why) = match blow {
-            Blow::Signals if subject.chosen.is_none() => (
+            Blow::Signals if !subject.is_for_kubernetes(hook, draft) => (
                 Severity::Info,
                 "ends PID 1 while the hook runs: Interrupted here, FailedPreStopHook (137) on Kubernetes",
             ),

@@ -102,6 +102,9 @@ fn scoped_to_nobody(template: &Template, containers: &[(Role, Chosen)], problems
 /// BE011 (V-21): bookend runs on Linux only and asks for no more.
 pub fn stop_signal_without_os(subject: &Subject, problems: &mut Problems) {
     let (Some(chosen), Some(signal)) = (subject.chosen, &subject.wishes.stop_signal) else { return };
+    if subject.field("lifecycle").and_then(|lifecycle| lifecycle.get("stopSignal")).is_none() {
+        return;
+    }
     let os = chosen.spec.get("os").and_then(|os| os.get("name")?.text()).unwrap_or_default();
     if signal.path == "lifecycle.stopSignal" && os.is_empty() {
         let why = "Forbidden: may not be set for containers with empty `spec.os.name`";
@@ -111,7 +114,7 @@ pub fn stop_signal_without_os(subject: &Subject, problems: &mut Problems) {
 
 /// BE009 (X-E16): a field that bookend takes and Kubernetes does not have yet.
 pub fn timeout_unknown_to_kubernetes(subject: &Subject, problems: &mut Problems) {
-    for (_, draft, _) in subject.handlers().filter(|_| subject.chosen.is_some()) {
+    for (_, draft, _) in subject.handlers().filter(|(hook, draft, _)| subject.is_for_kubernetes(*hook, draft)) {
         let Some(timeout) = &draft.exec_timeout else { continue };
         let why = "only bookend knows this field; Kubernetes has no time limit of hooks";
         let cure = "put timeout(1) before the command, or use the annotation bookend/...timeout";

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use super::test::expect::Expectation;
 use super::test::fault::Fault;
@@ -29,7 +30,7 @@ pub struct Cli {
 }
 
 /// Flags that stand before the verb.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Where the state of containers is kept
     #[arg(long, value_name = "DIR")]
@@ -97,7 +98,7 @@ impl Global {
 }
 
 /// Where a container's hooks come from (interface.md 2.2).
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct HookFlags {
     /// Take the hooks of a container from this Pod or workload ("-": standard input)
     #[arg(long, value_name = "FILE")]
@@ -150,6 +151,8 @@ pub enum Verb {
     Spec(Spec),
     /// Stop a container: preStop, stop signal, grace period, SIGKILL
     Stop(Stop),
+    /// Stop a container that `run --detach` made, and start it again
+    Restart(Id),
     /// Wait until a container is stopped, and exit with its code
     Wait(Id),
     /// Rehearse a container's whole life with its hooks
@@ -185,7 +188,7 @@ impl Verb {
 
     /// Whether a process of ours comes within a container's reach (threats.md S1).
     pub fn enters_containers(&self) -> bool {
-        matches!(self, Verb::Run(_) | Verb::Create(_) | Verb::Exec(_) | Verb::Test(_))
+        matches!(self, Verb::Run(_) | Verb::Create(_) | Verb::Exec(_) | Verb::Test(_) | Verb::Restart(_))
     }
 }
 
@@ -200,7 +203,7 @@ pub mod run_args {
     use super::*;
 
     /// What `create` and `run` have in common.
-    #[derive(Debug, Args)]
+    #[derive(Clone, Debug, Args, Serialize, Deserialize)]
     pub struct Create {
         /// The name that the container gets
         #[arg(value_name = "ID")]

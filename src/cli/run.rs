@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
@@ -12,6 +12,7 @@ use super::create::{
 };
 use super::log::Log;
 use super::lookup::{self, Container};
+use super::restart::Again;
 use super::{start, with_code};
 use crate::container::create::{CreateOptions, Created};
 use crate::container::id::ContainerId;
@@ -30,13 +31,52 @@ use crate::supervisor::{Parts, Readiness, Supervisor, Watched, records};
 pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
     let what = || format!("run {}", args.create.id);
     let prepared = prepare(global, &args.create).with_context(what)?;
-    let hooks = prepared.settings.plan.has_hooks();
-    let done = match (args.detach, hooks) {
-        (false, _) => foreground(global, args, &prepared),
-        (true, false) => detached_plain(global, args, &prepared),
-        (true, true) => detached_with_hooks(global, args, &prepared),
+    let done = match args.detach {
+        false => foreground(global, args, &prepared),
+        true => detached(global, &args.create, &prepared),
     };
     done.with_context(what)
+}
+
+fn detached(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<u8> {
+    let Err(why) = begin(global, args, prepared) else { return Ok(0) };
+    let Some(failed) = why.downcast_ref::<StartFailed>() else { return Err(why) };
+    let container = lookup::container(global, &args.id)?;
+    let code = if failed.by_the_container { code_at_the_end(&container) } else { None };
+    // All of it goes: nobody has got an id to delete it by.
+    if let Err(error) = super::delete::remove(global, &container.id, true) {
+        Log::new(global).warn(&format!("{error:#}"));
+    }
+    Err(match code {
+        // It is the container's own code, or that of what kept it from running; a success it is not.
+        Some(code) if code != 0 => with_code(u8::try_from(code).unwrap_or(125), why),
+        _ => why,
+    })
+}
+
+/// Why a container that was made did not come to run. It is still there.
+#[derive(Debug)]
+struct StartFailed {
+    text: String,
+    /// The end of the container explains it, and its code is the answer.
+    by_the_container: bool,
+}
+
+impl std::error::Error for StartFailed {}
+
+impl std::fmt::Display for StartFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Makes a container in the background and returns when it is running.
+pub fn begin(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<()> {
+    refuse_lost_terminal(args, prepared)?;
+    match prepared.settings.plan.has_hooks() {
+        true => begin_with_hooks(global, args, prepared),
+        false => begin_plain(global, args, prepared),
+    }
 }
 
 /// This process is the supervisor, and its exit code the container's.
@@ -120,43 +160,32 @@ fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &
 }
 
 /// As runc: init is left to whoever reaps orphans.
-fn detached_plain(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
-    refuse_lost_terminal(&args.create, prepared)?;
-    let mut created = make(global, &args.create, prepared)?;
+fn begin_plain(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<()> {
+    let mut created = make(global, args, prepared)?;
+    Again::of(global, args)?.save(&created.dir)?;
     drop(created.lock.take());
     let notify = Notify::listen(&created.dir)?;
     start::plain(&created.state, &created.dir)?;
     created.keep();
     start::relay_readiness(global, notify, &created.state);
-    Ok(0)
+    Ok(())
 }
 
 /// The supervisor is init's parent, so that its exit code is always known.
-fn detached_with_hooks(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Result<u8> {
-    refuse_lost_terminal(&args.create, prepared)?;
-    launch(global, &args.create, prepared)?;
-    let container = lookup::container(global, &args.create.id)?;
+fn begin_with_hooks(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<()> {
+    launch(global, args, prepared)?;
+    let container = lookup::container(global, &args.id)?;
     let notify = Notify::listen(&container.dir)?;
-    let why = match container.ask(Request::Start)? {
-        Some(Answer::Ok) => match start::poststart(&container.state, &container.dir) {
-            Ok(()) => {
-                start::relay_readiness(global, notify, &container.state);
-                return Ok(0);
-            }
-            Err(error) => error,
-        },
-        Some(Answer::Error(text)) => match code_at_the_end(&container) {
-            // It is the container's own code, or that of what kept it from running; a success it is not.
-            Some(code) if code != 0 => with_code(u8::try_from(code).unwrap_or(125), anyhow::anyhow!(text)),
-            _ => anyhow::anyhow!(text),
-        },
-        _ => anyhow::anyhow!("the supervisor ended before the container was running"),
-    };
-    // All of it goes: nobody has got an id to delete it by.
-    if let Err(error) = super::delete::remove(global, &container.id, true) {
-        Log::new(global).warn(&format!("{error:#}"));
+    let failed = |text: String, by_the_container| StartFailed { text, by_the_container };
+    match container.ask(Request::Start)? {
+        Some(Answer::Ok) => {
+            start::poststart(&container.state, &container.dir).map_err(|error| failed(format!("{error:#}"), false))?
+        }
+        Some(Answer::Error(text)) => bail!(failed(text, true)),
+        _ => bail!(failed("the supervisor ended before the container was running".to_owned(), false)),
     }
-    Err(why)
+    start::relay_readiness(global, notify, &container.state);
+    Ok(())
 }
 
 /// Waits for the end of a life, and reads how it ended: from the supervisor, or from what it wrote before it ended itself.
@@ -208,6 +237,7 @@ fn become_supervisor(
     ready: &OwnedFd,
 ) -> Result<std::convert::Infallible> {
     let mut created = make(global, args, prepared)?;
+    Again::of(global, args)?.save(&created.dir)?;
     drop(begin_records(prepared, &created, false)?);
     let listener = control::listen_in(fd::open_path(&created.dir)?.as_fd())?;
     let namespaces = kept_namespaces(&prepared.settings.plan, &created)?;

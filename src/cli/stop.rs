@@ -20,23 +20,29 @@ pub fn run(global: &Global, args: &Stop) -> Result<u8> {
     if args.quiet {
         container.progress = Progress::Quiet;
     }
-    let begun = clock::now();
-    let how = match container.state.has_hooks {
-        true => with_hooks(&container, args)?,
-        false => plain(&container, args)?,
-    };
+    let how = stop(&container, args.grace)?;
     if !args.quiet {
-        println!("{}: stopped after {:.1}s{how}", args.id, (clock::now() - begun).as_secs_f64());
+        println!("{}: {how}", args.id);
     }
     Ok(0)
 }
 
-fn with_hooks(container: &Container, args: &Stop) -> Result<String> {
-    match container.ask(Request::Stop { grace_seconds: args.grace })? {
-        Some(Answer::Error(text)) => bail!("stop {}: {text}", args.id),
+/// Stops a container. Returns how that went, for people.
+pub fn stop(container: &Container, grace: Option<u64>) -> Result<String> {
+    let begun = clock::now();
+    let how = match container.state.has_hooks {
+        true => with_hooks(container, grace)?,
+        false => plain(container, grace)?,
+    };
+    Ok(format!("stopped after {:.1}s{how}", (clock::now() - begun).as_secs_f64()))
+}
+
+fn with_hooks(container: &Container, grace: Option<u64>) -> Result<String> {
+    match container.ask(Request::Stop { grace_seconds: grace })? {
+        Some(Answer::Error(text)) => bail!("stop {}: {text}", container.id),
         Some(_) => {}
         None if container.status() == Status::Stopped => {}
-        None => lookup::no_supervisor(&args.id)?,
+        None => lookup::no_supervisor(&container.id)?,
     }
     let exit = container.lifecycle().and_then(|status| status.exit);
     Ok(exit.map_or(String::new(), |exit| {
@@ -47,14 +53,15 @@ fn with_hooks(container: &Container, args: &Stop) -> Result<String> {
 }
 
 /// Without hooks the verb runs the sequence itself: the stop signal, the grace period, SIGKILL.
-fn plain(container: &Container, args: &Stop) -> Result<String> {
+fn plain(container: &Container, grace: Option<u64>) -> Result<String> {
     let Some(init) = container.state.init() else { return Ok(String::new()) };
     if container.state.cgroup.is_frozen().unwrap_or(false) {
         container.state.cgroup.thaw()?;
     }
     let proc_dir = fd::open_path(&std::path::PathBuf::from(format!("/proc/{}", init.pid)))?;
-    let plan = Settings::load(&container.dir).map_or_else(|_| Plan::empty(args.id.as_str()), |settings| settings.plan);
-    let grace = Duration::from_secs(args.grace.unwrap_or(plan.grace_seconds)).max(crate::lifecycle::step::FLOOR);
+    let plan =
+        Settings::load(&container.dir).map_or_else(|_| Plan::empty(container.id.as_str()), |settings| settings.plan);
+    let grace = Duration::from_secs(grace.unwrap_or(plan.grace_seconds)).max(crate::lifecycle::step::FLOOR);
     pidfd::send_signal(init.as_fd(), plan.stop_signal.number())?;
     let mut killed = "";
     if !pidfd::wait_ended(init.as_fd(), Some(grace))? {

@@ -148,7 +148,7 @@ pub fn create(
 
     let mut undo = Undo::default();
     let dir = make_directory(root, id, &mut undo)?;
-    let lock = state::lock(&dir)?;
+    let lock = own_directory(&dir, id, &mut undo)?;
     let bundle = &with_notify(bundle, &dir, options)?;
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
@@ -226,6 +226,20 @@ fn make_directory(root: &Root, id: &ContainerId, undo: &mut Undo) -> Result<Path
     }
     undo.dir = Some(dir.clone());
     Ok(dir)
+}
+
+/// Locks a directory that we have just made, if it is still that one: a `delete --force` and another `create` of the same id may
+/// have come in between, and whoever has the lock first goes on (R7).
+fn own_directory(dir: &Path, id: &ContainerId, undo: &mut Undo) -> Result<Lock> {
+    let is_gone = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ContainerError::NotFound(_)));
+    let lock = state::lock(dir).inspect_err(|error| {
+        undo.dir.take_if(|_| is_gone(error));
+    })?;
+    if Identity::exists(dir) {
+        undo.dir = None; // it is the other one's
+        bail!(ContainerError::AlreadyExists(id.clone()));
+    }
+    Ok(lock)
 }
 
 fn first_state(
@@ -449,4 +463,32 @@ pub fn write_pid(path: &Path, pid: Pid) -> Result<()> {
     file.and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
         .and_then(|()| fs::rename(&temporary, path))
         .with_context(|| format!("write pid file {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r7_who_made_a_directory_that_became_anothers_leaves_it_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let id: ContainerId = "twice".parse().unwrap();
+        let dir = root.path().join("twice");
+        fs::create_dir(&dir).unwrap();
+        let mut undo = Undo::default();
+        undo.dir = Some(dir.clone());
+        // Nothing has been made of it: it is ours.
+        drop(own_directory(&dir, &id, &mut undo).unwrap());
+        assert!(undo.dir.is_some());
+        fs::write(dir.join("identity.json"), "{}").unwrap();
+        let error = own_directory(&dir, &id, &mut undo).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&ContainerError::AlreadyExists(id.clone())));
+        drop(undo);
+        assert!(dir.exists());
+        // One that went and was not made again is nobody's.
+        fs::remove_dir_all(&dir).unwrap();
+        let mut undo = Undo::default();
+        undo.dir = Some(dir.clone());
+        assert!(own_directory(&dir, &id, &mut undo).is_err() && undo.dir.is_none());
+    }
 }

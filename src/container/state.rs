@@ -161,6 +161,11 @@ pub struct Identity {
 impl Identity {
     const FILE: &str = "identity.json";
 
+    /// Whether something has been made of the directory, which is written down first.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(Identity::FILE).exists()
+    }
+
     pub fn load(dir: &Path) -> Result<Identity> {
         read_json(&dir.join(Identity::FILE))
     }
