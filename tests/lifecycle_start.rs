@@ -325,8 +325,12 @@ fn p_12_another_word_is_a_usage_error_that_lists_both() {
 
 #[test]
 fn p_14_start_returns_only_after_post_start_so_that_containers_start_in_order() {
-    let first = Fixture::busybox().hook("postStart", "sleep 0.5; touch /ready").started();
-    assert!(first.rootfs().join("ready").exists());
+    let containers = [(); 2].map(|()| Fixture::busybox().hook("postStart", "sleep 0.5; touch /ready"));
+    containers.iter().for_each(|c| drop(c.create().ok()));
+    containers.iter().for_each(|c| drop(c.verb("start").ok()));
+    let at = |c: &Fixture, reason: &str| c.event(reason)["monotonicNs"].as_u64().unwrap();
+    assert!(at(&containers[1], "EntrypointExecuted") > at(&containers[0], "HookSucceeded"));
+    assert!(containers.iter().all(|c| c.rootfs().join("ready").exists()));
 }
 
 #[test]

@@ -350,7 +350,7 @@ fn files_that_cannot_be_written_are_refused_before_anything_runs() {
     let twice = format!("{dir}/life.txt");
     r.with_bundle(&pod, &["--junit", &twice, "--timeline", &twice]).fails(2).says("the same file");
     // What was opened and never written is not left.
-    r.run(&pod, &["--junit", &twice]).fails(2).says("--bundle DIR or --rootfs DIR");
+    r.run(&pod, &["--junit", &twice]).fails(2).says("say what to run: --bundle DIR");
     assert!(!Path::new(&twice).exists());
 }
 
@@ -478,8 +478,8 @@ fn each_container_can_have_its_own_root_file_system() {
     let with = |args: &[&str]| r.run(&pod, &[args, &quick[..]].concat());
     with(&["--bundle", &format!("web={bundle}"), "--rootfs", &format!("other={rootfs}")]).ok();
     with(&["--bundle", bundle, "--rootfs", &format!("other={rootfs}")]).ok();
-    with(&["--bundle", &format!("web={bundle}")]).fails(2).says("--bundle DIR or --rootfs DIR");
-    with(&["--bundle", bundle, "--rootfs", rootfs]).fails(2).says("not both of them");
+    with(&["--bundle", &format!("web={bundle}")]).fails(2).says("say what to run: --bundle DIR");
+    with(&["--bundle", bundle, "--rootfs", rootfs]).fails(2).says("not several of them");
     with(&["--bundle", bundle, "--rootfs", &format!("nobody={rootfs}")]).fails(2).says("no container \"nobody\"");
     with(&["--rootfs", rootfs]).fails(2).says("container \"web\" names no command");
 }
@@ -542,4 +542,37 @@ fn a_rehearsal_whose_director_is_killed_cleans_up_all_the_same() {
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("bookend-test"));
     assert_eq!(left.count(), 0, "a stage is left");
+}
+
+#[test]
+fn s_27_a_rehearsal_goes_on_when_its_supervisor_is_killed_at_any_stage() {
+    let r = Rehearsal::new();
+    let pod = r.web(HOOKS);
+    let expected = ["--expect", "postStart=succeeded", "--expect", "preStop=succeeded", "--expect", "exit=0"];
+    // While postStart runs, while the container runs, and while it is stopped.
+    for (killed, slow) in
+        [("10ms", "postStart=slow:1s"), ("700ms", "postStart=slow:1ms"), ("1500ms", "preStop=slow:3s")]
+    {
+        let fault = format!("supervisor=kill@{killed}");
+        let args = ["--fault", &fault, "--fault", slow, "--run-for", "1s"];
+        let output = r.with_bundle(&pod, &[&args[..], &expected[..]].concat()).ok();
+        assert!(output.stderr.contains("its supervisor was lost; another one has taken over"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn the_containers_of_a_pod_share_a_network_as_in_kubernetes() {
+    if !common::needs_root("the_containers_of_a_pod_share_a_network_as_in_kubernetes") {
+        return; // a network of its own
+    }
+    let r = Rehearsal::new();
+    let server = "while :; do printf \"HTTP/1.0 200 ok\\r\\n\\r\\n\" | nc -l -p 8080 > /dev/null; done";
+    let pod = r.pod(&format!(
+        "kind: Pod\nspec:\n  containers:\n  - name: server\n    command: [/bin/sh, -c, '{server}']\n\
+         \x20 - name: web\n    lifecycle:\n\
+         \x20     postStart: {{exec: {{command: [/bin/sh, -c, 'until grep -q :1F90 /proc/net/tcp*; do sleep 0.05; done']}}}}\n\
+         \x20     preStop: {{httpGet: {{port: 8080}}}}\n"
+    ));
+    let args = ["--grace", "1", "--expect", "postStart=succeeded", "--expect", "preStop=succeeded"];
+    r.with_bundle(&pod, &args).ok();
 }

@@ -19,7 +19,7 @@ use crate::supervisor::history;
 use crate::supervisor::succession::{self, Succession};
 
 /// How many supervisors may be lost one after the other while one verb waits for an answer.
-const SUCCESSORS: usize = 5;
+pub const SUCCESSORS: usize = 5;
 
 /// A container that exists.
 pub struct Container {

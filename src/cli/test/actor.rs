@@ -10,12 +10,15 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 use super::super::args::Global;
 use super::super::create::Prepared;
+use super::super::lookup::SUCCESSORS;
 use super::super::{delete, run, timeline, with_code};
 use super::stage::{self, Stage};
 use super::wire::{Act, Lines, Order, Part, Story, Word, tell};
@@ -31,10 +34,11 @@ use crate::lifecycle::pod::Role;
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::status::Status;
 use crate::lifecycle::time::Instant;
-use crate::linux::{clock, fd, fork};
+use crate::linux::{clock, fd, fork, process};
 use crate::supervisor::boot::take_signals;
 use crate::supervisor::control::{self, Answer, Request};
 use crate::supervisor::settings::Settings;
+use crate::supervisor::succession::{self, Succession};
 
 /// How often a long wait says that it goes on.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,15 +75,17 @@ fn take_wire() -> Result<(Lines, File)> {
 fn play(mut orders: Lines, director: &File) -> Result<Act> {
     // From here on signals are read, and nothing is left behind whenever one comes.
     let signals = take_signals()?;
-    let part = loop {
+    // Who loses its supervisor waits with us for the next one, so that its exit code can be read (S-27).
+    process::set_child_subreaper().context("become a subreaper")?;
+    let (part, network): (Part, Option<PathBuf>) = loop {
         let line = orders.read().into_iter().next();
         match (line, orders.descriptor()) {
-            (Some(line), _) => break serde_json::from_slice::<Part>(&line).context("read the part")?,
-            (None, None) => anyhow::bail!("nobody gave it a part"),
+            (Some(line), _) => break serde_json::from_slice(&line).context("read the part")?,
+            (None, None) => bail!("nobody gave it a part"),
             (None, Some(fd)) => drop(poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::NONE)),
         }
     };
-    let stage = Stage::set(&part.scene)?;
+    let stage = Stage::set(&part.scene, network.as_deref())?;
     let mut actor = Actor::begin(part, &stage, signals, orders, director.try_clone()?)?;
     let lived = actor.live();
     let act = actor.act(&stage);
@@ -105,6 +111,10 @@ struct Actor {
     last: VecDeque<String>,
     stop_asked: bool,
     kill_asked: bool,
+    /// Who executes for `--exec`.
+    executing: Option<Pid>,
+    /// Whence the exit code is to come.
+    end: Option<OwnedFd>,
     exit_code: Option<i32>,
     listening: Option<Vec<String>>,
 }
@@ -148,6 +158,8 @@ impl Actor {
             last: VecDeque::new(),
             stop_asked: false,
             kill_asked: false,
+            executing: None,
+            end: None,
             exit_code: None,
             listening: None,
         })
@@ -156,8 +168,7 @@ impl Actor {
     /// Start, running, exec, stop: to the end of postStop. A start that fails is part of the life, not an error of ours.
     fn live(&mut self) -> Result<()> {
         // Asked before anything can end, so that the answer cannot be missed.
-        let end = control::connect(&self.dir)?.context("its supervisor is gone")?;
-        control::send_request(&end, Request::Wait)?;
+        self.end = self.call(Request::Wait)?;
         let hooks = self.waits_for(&[Hook::PreStart, Hook::PostStart]);
         self.doing(&format!("start{hooks}"));
         let begun = clock::now();
@@ -169,7 +180,7 @@ impl Actor {
             if let Some(script) = self.part.exec.clone().filter(|_| self.part.role != Role::Init) {
                 self.exec(&script)?;
             }
-            self.run_until_stop(&end)?;
+            self.run_until_stop()?;
         }
         self.listening = self.listeners();
         if !self.is_over() {
@@ -180,9 +191,10 @@ impl Actor {
             self.ask(Request::Stop { grace_seconds: self.part.grace }, &format!("the stop{hooks}"), None)?;
             self.said(&format!("stopped after {}", spent(begun)));
         }
-        self.exit_code = match control::read_answer(&end)? {
+        let answer = self.end.take().map(|end| control::read_answer(&end)).transpose()?.flatten();
+        self.exit_code = match answer {
             Some(Answer::Exit(code)) => code,
-            _ => Status::load(&self.dir)?.exit.and_then(|exit| exit.code),
+            _ => self.exit_code.or(Status::load(&self.dir)?.exit.and_then(|exit| exit.code)),
         };
         Ok(())
     }
@@ -207,14 +219,25 @@ impl Actor {
         self.ask(Request::Start, what, stop_at)
     }
 
+    /// Asks the supervisor, or the successor of one that was lost (S-27); None when its work is done.
+    fn call(&mut self, request: Request) -> Result<Option<OwnedFd>> {
+        for _ in 0..SUCCESSORS {
+            if let Some(connection) = control::connect(&self.dir)? {
+                control::send_request(&connection, request)?;
+                return Ok(Some(connection));
+            }
+            match succession::ensure(&self.global.root()?, &self.id, &self.dir)? {
+                Succession::NotNeeded => return Ok(None),
+                Succession::Begun => self.said("its supervisor was lost; another one has taken over"),
+                Succession::Done => {}
+            }
+        }
+        bail!("container \"{}\" has lost {SUCCESSORS} supervisors", self.id)
+    }
+
     /// Asks the supervisor and waits for its answer, which others may get in the way of: a `Kill`, or the time of a stop.
-    fn ask(&mut self, request: Request, what: &str, mut stop_at: Option<Instant>) -> Result<Answer> {
-        let id = self.id.clone();
-        let lost = || anyhow!("the supervisor of {id} ended before {what} was over");
-        let Some(connection) = control::connect(&self.dir)? else {
-            return if self.is_over() { Ok(Answer::Ok) } else { Err(lost()) };
-        };
-        control::send_request(&connection, request)?;
+    fn ask(&mut self, mut request: Request, what: &str, mut stop_at: Option<Instant>) -> Result<Answer> {
+        let Some(mut connection) = self.call(request)? else { return Ok(Answer::Ok) };
         // Kept until the first answer: who asked is not to be gone.
         let mut stopping = None;
         let begun = clock::now();
@@ -223,17 +246,19 @@ impl Actor {
             let until = stop_at.map_or(next_word, |at| at.min(next_word));
             match self.wait(&connection, Some(until))? {
                 Woken::Ready => {
-                    let answer = control::read_answer(&connection)?;
-                    drop(stopping);
-                    return answer.or_else(|| self.is_over().then_some(Answer::Ok)).ok_or_else(lost);
+                    if let Some(answer) = control::read_answer(&connection)? {
+                        drop(stopping);
+                        return Ok(answer);
+                    }
+                    request = request.again();
+                    let Some(next) = self.call(request)? else { return Ok(Answer::Ok) };
+                    connection = next;
+                    self.end = self.call(Request::Wait)?;
                 }
                 Woken::Time if stop_at.is_some_and(|at| at <= clock::now()) => {
                     stop_at = None;
                     self.said(&format!("{what} goes on; the stop comes now"));
-                    stopping = control::connect(&self.dir)?;
-                    if let Some(connection) = &stopping {
-                        control::send_request(connection, Request::Stop { grace_seconds: self.part.grace })?;
-                    }
+                    stopping = self.call(Request::Stop { grace_seconds: self.part.grace })?;
                 }
                 Woken::Time => {
                     self.doing(&format!("waiting for {what}: {}", spent(begun)));
@@ -250,16 +275,23 @@ impl Actor {
     }
 
     /// Lets the container run until the director says so, or it ends by itself.
-    fn run_until_stop(&mut self, end: &OwnedFd) -> Result<()> {
+    fn run_until_stop(&mut self) -> Result<()> {
         while !self.stop_asked {
-            match self.wait(end, None)? {
-                Woken::Ready => {
-                    self.said("the container ended by itself");
-                    return Ok(());
+            let Some(end) = self.end.take() else { break };
+            match self.wait(&end, None)? {
+                Woken::Ready => match control::read_answer(&end)? {
+                    Some(Answer::Exit(code)) => self.exit_code = code,
+                    _ => self.end = self.call(Request::Wait)?,
+                },
+                Woken::Order => {
+                    self.end = Some(end);
+                    self.kill_if_asked()?;
                 }
-                Woken::Order => self.kill_if_asked()?,
-                Woken::Time => {}
+                Woken::Time => self.end = Some(end),
             }
+        }
+        if !self.stop_asked {
+            self.said("the container ended by itself");
         }
         Ok(())
     }
@@ -304,9 +336,28 @@ impl Actor {
         }
         self.kill_asked |= had_director && self.orders.descriptor().is_none();
         while let Ok(Some(info)) = self.signals.read_signal() {
-            self.kill_asked |= [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].contains(&(info.ssi_signo as i32));
+            match info.ssi_signo as i32 {
+                libc::SIGINT | libc::SIGTERM | libc::SIGHUP => self.kill_asked = true,
+                libc::SIGCHLD => self.reap(),
+                _ => {}
+            }
         }
         before != (self.stop_asked, self.kill_asked)
+    }
+
+    /// What came to us when a supervisor was lost, and that itself (S-30). Init stays for the next supervisor to look at, and
+    /// who executes for `--exec` for who waits for it there.
+    fn reap(&self) {
+        let init = State::load_dir(&self.dir).map_or(0, |state| state.pid);
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while let Ok(status) = waitid(Id::All, flags) {
+            let Some(pid) = status.pid().filter(|_| !matches!(status, WaitStatus::StillAlive)) else { break };
+            // Everything else of its pid namespace is gone before init is.
+            if pid.as_raw() == init || Some(pid) == self.executing {
+                break;
+            }
+            let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG); // it was there a moment ago
+        }
     }
 
     fn kill_if_asked(&mut self) -> Result<()> {
@@ -341,6 +392,7 @@ impl Actor {
         command.arg("--root").arg(self.global.root()?.path()).args(["exec", self.id.as_str(), "/bin/sh", "-c", script]);
         command.stdin(Stdio::null()).stdout(theirs.try_clone()?).stderr(theirs);
         let mut child = command.spawn().with_context(|| format!("exec {script:?}"))?;
+        self.executing = Some(Pid::from_raw(child.id() as i32));
         drop(command); // and with it our copies of the other end
         self.said(&format!("exec {script}"));
         let readable = said.try_clone()?;
@@ -355,6 +407,8 @@ impl Actor {
             }
         }
         let status = child.wait().with_context(|| format!("exec {script:?}"))?;
+        self.executing = None;
+        self.reap();
         if !status.success() {
             self.said(&format!("  exit code {}", status.code().unwrap_or(255)));
         }

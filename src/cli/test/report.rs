@@ -48,7 +48,7 @@ fn word(passed: bool) -> &'static str {
     if passed { "passed" } else { "failed" }
 }
 
-/// The shape is part of the interface (docs/ci.md): fields are added, never renamed.
+/// The shape is part of the interface (docs/test.md): fields are added, never renamed.
 pub fn json(verdicts: &[Verdict]) -> Value {
     let containers: Vec<Value> = verdicts.iter().map(container).collect();
     json!({ "passed": verdicts.iter().all(Verdict::passed), "containers": containers })
