@@ -209,7 +209,7 @@ fn o_09_a_delete_whose_caller_gives_up_is_finished_by_the_supervisor() {
     // Its connection is open once the supervisor knows of it; which only its end can show. So the kill comes when it waits.
     let waits = format!("/proc/{}/wchan", delete.child.id());
     c.wait_for("the wait", |_| {
-        fs::read_to_string(&waits).is_ok_and(|at| at.contains("recv") || at.contains("unix") || at.contains("skb"))
+        fs::read_to_string(&waits).is_ok_and(|at| ["recv", "unix", "skb", "poll"].iter().any(|word| at.contains(word)))
     });
     delete.signal(Signal::SIGKILL);
     drop(delete);

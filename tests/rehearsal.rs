@@ -559,3 +559,20 @@ fn s_27_a_rehearsal_goes_on_when_its_supervisor_is_killed_at_any_stage() {
         assert!(output.stderr.contains("its supervisor was lost; another one has taken over"), "{}", output.stderr);
     }
 }
+
+#[test]
+fn the_containers_of_a_pod_share_a_network_as_in_kubernetes() {
+    if !common::needs_root("the_containers_of_a_pod_share_a_network_as_in_kubernetes") {
+        return; // a network of its own
+    }
+    let r = Rehearsal::new();
+    let server = "while :; do printf \"HTTP/1.0 200 ok\\r\\n\\r\\n\" | nc -l -p 8080 > /dev/null; done";
+    let pod = r.pod(&format!(
+        "kind: Pod\nspec:\n  containers:\n  - name: server\n    command: [/bin/sh, -c, '{server}']\n\
+         \x20 - name: web\n    lifecycle:\n\
+         \x20     postStart: {{exec: {{command: [/bin/sh, -c, 'until grep -q :1F90 /proc/net/tcp*; do sleep 0.05; done']}}}}\n\
+         \x20     preStop: {{httpGet: {{port: 8080}}}}\n"
+    ));
+    let args = ["--grace", "1", "--expect", "postStart=succeeded", "--expect", "preStop=succeeded"];
+    r.with_bundle(&pod, &args).ok();
+}

@@ -77,15 +77,15 @@ fn play(mut orders: Lines, director: &File) -> Result<Act> {
     let signals = take_signals()?;
     // Who loses its supervisor waits with us for the next one, so that its exit code can be read (S-27).
     process::set_child_subreaper().context("become a subreaper")?;
-    let part = loop {
+    let (part, network): (Part, Option<PathBuf>) = loop {
         let line = orders.read().into_iter().next();
         match (line, orders.descriptor()) {
-            (Some(line), _) => break serde_json::from_slice::<Part>(&line).context("read the part")?,
+            (Some(line), _) => break serde_json::from_slice(&line).context("read the part")?,
             (None, None) => bail!("nobody gave it a part"),
             (None, Some(fd)) => drop(poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::NONE)),
         }
     };
-    let stage = Stage::set(&part.scene)?;
+    let stage = Stage::set(&part.scene, network.as_deref())?;
     let mut actor = Actor::begin(part, &stage, signals, orders, director.try_clone()?)?;
     let lived = actor.live();
     let act = actor.act(&stage);

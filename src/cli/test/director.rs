@@ -9,11 +9,12 @@
 //! The director waits and gives orders. It never makes a container itself: for that each has an actor (`actor`).
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signalfd::SignalFd;
 
 use super::cast::{Player, Troupe};
@@ -21,7 +22,7 @@ use super::progress::{Progress, REDRAW};
 use super::wire::{Act, Lines, Order, Word, tell};
 use crate::lifecycle::pod::Role;
 use crate::lifecycle::time::Instant;
-use crate::linux::{clock, reexec};
+use crate::linux::{clock, net, reexec};
 use crate::supervisor::boot::take_signals;
 
 /// What became of a container.
@@ -50,7 +51,7 @@ struct Actor {
 }
 
 impl Actor {
-    fn spawn(player: &Player) -> Result<Actor> {
+    fn spawn(player: &Player, network: Option<&OwnedFd>) -> Result<Actor> {
         let mut command = reexec::command();
         command.arg("act").envs(std::env::var_os("TMPDIR").map(|dir| ("TMPDIR", dir)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -60,7 +61,8 @@ impl Actor {
         let orders = child.stdin.take().map(OwnedFd::from).context("its standard input")?;
         let words = child.stdout.take().map(OwnedFd::from).context("its standard output")?;
         let mut orders = File::from(orders);
-        tell(&mut orders, &player.part);
+        let network = network.map(|fd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()));
+        tell(&mut orders, &(&player.part, network));
         Ok(Actor { child, orders, words: Lines::of(words)? })
     }
 
@@ -90,6 +92,8 @@ struct Pod<'a> {
     first: usize,
     cues: Vec<Cue>,
     scene: Scene,
+    /// What its containers share, where there are several of them (as in Kubernetes), and the rights to make it.
+    network: Option<OwnedFd>,
 }
 
 pub struct Director<'a> {
@@ -114,7 +118,7 @@ impl<'a> Director<'a> {
             first += players.len();
             let cue = |_: &Player| Cue { actor: None, up: false, fate: None };
             let cues = players.iter().map(cue).collect();
-            Pod { players, first: first - players.len(), cues, scene: Scene::Waiting }
+            Pod { players, first: first - players.len(), cues, scene: Scene::Waiting, network: None }
         });
         // From here on ^C ends the rehearsal in order, with nothing left behind.
         let (pods, signals) = (pods.collect(), take_signals()?);
@@ -148,7 +152,13 @@ impl<'a> Director<'a> {
             if matches!(pod.scene, Scene::Waiting) {
                 match (self.interrupted, may_begin) {
                     (true, _) => pod.scene = Scene::Over,
-                    (false, true) => pod.start(0),
+                    (false, true) => {
+                        if pod.players.len() > 1 && nix::unistd::geteuid().is_root() {
+                            // Without it each container has its own, as when it is rehearsed alone.
+                            pod.network = new_network().ok();
+                        }
+                        pod.start(0);
+                    }
                     (false, false) => {}
                 }
             }
@@ -219,13 +229,23 @@ impl<'a> Director<'a> {
     }
 }
 
+/// A network namespace with its loopback device, in which we are only for that moment.
+fn new_network() -> Result<OwnedFd> {
+    let open = || Ok::<_, anyhow::Error>(OwnedFd::from(File::open("/proc/self/ns/net")?));
+    let ours = open()?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    let made = net::bring_up_loopback().map_err(anyhow::Error::from).and_then(|()| open());
+    setns(&ours, CloneFlags::CLONE_NEWNET).context("return to our network")?;
+    made
+}
+
 impl Pod<'_> {
     fn role(&self, at: usize) -> Role {
         self.players[at].part.role
     }
 
     fn start(&mut self, at: usize) {
-        match Actor::spawn(&self.players[at]) {
+        match Actor::spawn(&self.players[at], self.network.as_ref()) {
             Ok(actor) => self.cues[at].actor = Some(actor),
             Err(error) => self.cues[at].fate = Some(Fate::Failed { code: 125, error: format!("{error:#}") }),
         }

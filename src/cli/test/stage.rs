@@ -158,7 +158,8 @@ pub fn code_of(error: &anyhow::Error, otherwise: u8) -> u8 {
 }
 
 impl Stage {
-    pub fn set(scene: &Scene) -> Result<Stage> {
+    /// With a network that is another container's too, where the configuration wants one of its own.
+    pub fn set(scene: &Scene, network: Option<&Path>) -> Result<Stage> {
         let mut stage = Stage { dir: make_directory()?, mounted: false, rootless: scene.rootless };
         let bundle = stage.dir.join("bundle");
         let rootfs = bundle.join("rootfs");
@@ -174,6 +175,9 @@ impl Stage {
                 make(0o700)?;
                 unpacking.unpack(&rootfs, &mut config, scene.rootless)?;
             }
+        }
+        if let Some(network) = network {
+            share_network(&mut config, network);
         }
         fs::write(bundle.join("config.json"), config.to_string())?;
         Ok(stage)
@@ -277,6 +281,16 @@ impl Stage {
             self.mounted = false;
         }
     }
+}
+
+/// A user namespace of the container's own has no rights to a network of somebody else's: then each keeps its own.
+fn share_network(config: &mut Value, network: &Path) {
+    let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() else { return };
+    if namespaces.iter().any(|namespace| namespace["type"] == "user") {
+        return;
+    }
+    let own = |namespace: &&mut Value| namespace["type"] == "network" && namespace["path"].is_null();
+    namespaces.iter_mut().filter(own).for_each(|namespace| namespace["path"] = json!(network));
 }
 
 impl Drop for Stage {

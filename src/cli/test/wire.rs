@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   director                    actor (`bookend act`)
-//!     |  ----- Part ------------->  |   the first line; read and checked by the director
+//!     |  ----- Part, network ---->  |   the first line; read and checked by the director
 //!     |  <---- Doing, Said -------  |   for people, at any time
 //!     |  <---- Up ----------------  |   running, with its postStart done; not sent if it never is
 //!     |  ----- Stop ------------->  |   stop it, unless it has ended by itself
