@@ -499,5 +499,8 @@ fn a_start_that_waits_for_post_start_says_so_unless_it_is_not_to() {
 fn a_short_wait_says_nothing() {
     let c = Fixture::busybox().hook("postStart", "true").hook("preStop", "true");
     assert_eq!(c.create().ok().stderr, "");
-    assert_eq!(c.verb("start").ok().stderr, "");
+    let begun = Instant::now();
+    let said = c.verb("start").ok().stderr;
+    // On a loaded machine it is not short.
+    assert!(said.is_empty() || begun.elapsed() > Duration::from_secs(1), "{said}");
 }
