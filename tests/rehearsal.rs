@@ -576,3 +576,21 @@ fn the_containers_of_a_pod_share_a_network_as_in_kubernetes() {
     let args = ["--grace", "1", "--expect", "postStart=succeeded", "--expect", "preStop=succeeded"];
     r.with_bundle(&pod, &args).ok();
 }
+
+#[test]
+fn an_interrupted_rehearsal_is_not_passed() {
+    let r = Rehearsal::new();
+    let pod = r.web(PLAIN);
+    let bundle = bundles().join("busybox");
+    let report = r.scratch.path().join("report.xml");
+    let args = ["--bundle", bundle.to_str().unwrap(), "--exec", "sleep 300", "--junit", report.to_str().unwrap()];
+    let mut command = r.command(&pod, &args);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("exec sleep 300")));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGINT).unwrap();
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(rest.iter().any(|line| line.contains("bookend: interrupted")), "{rest:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(!report.exists(), "a report of nothing is left");
+}

@@ -44,7 +44,7 @@ pub fn run(global: &Global, args: &Test) -> Result<u8> {
     let jobs = args.jobs.map(usize::from).or(std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let containers = troupes.iter().map(|troupe| troupe.players.len()).sum();
     let progress = Progress::new(args.quiet, containers);
-    let fates = Director::new(&troupes, jobs, args.run_for, progress)?.direct()?;
+    let fates = Director::new(&troupes, jobs, args.run_for, progress)?.direct().map_err(|error| with_code(1, error))?;
     let players = troupes.iter().flat_map(|troupe| &troupe.players);
     let verdicts: Vec<Verdict> = players.zip(fates).map(|(player, fate)| Verdict::of(player, fate)).collect();
     targets.write(&verdicts)?;

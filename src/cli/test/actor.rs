@@ -42,6 +42,8 @@ use crate::supervisor::succession::{self, Succession};
 
 /// How often a long wait says that it goes on.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a supervisor may take for its own end, when the container is gone.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 /// A longer line of the ENTRYPOINT's is shown in parts.
 const LONGEST_LINE: usize = 4096;
 /// As many lines of the ENTRYPOINT's are shown as they come; of the rest only the last are kept.
@@ -90,6 +92,7 @@ fn play(mut orders: Lines, director: &File) -> Result<Act> {
     let lived = actor.live();
     let act = actor.act(&stage);
     let gone = actor.end();
+    actor.reap_all();
     drop(stage);
     lived?;
     gone?;
@@ -461,6 +464,24 @@ impl Actor {
     /// Removes the container; its journal and the hooks' output are in the history from now on.
     fn end(&self) -> Result<()> {
         delete::remove(&self.global, &self.id, true).map(drop)
+    }
+
+    /// Our children are at their ends: they are not left to whoever inherits them from us, who may not reap.
+    fn reap_all(&self) {
+        let until = clock::now() + LAST_WAIT;
+        while until > clock::now() {
+            match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+                Err(_) => return, // none is left
+                Ok(WaitStatus::StillAlive) => {
+                    let left = PollTimeout::from(u16::try_from((until - clock::now()).as_millis()).unwrap_or(u16::MAX));
+                    let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+                    // SIGCHLD tells of the next; an error only makes us look again.
+                    let _ = poll(&mut fds, left);
+                    while let Ok(Some(_)) = self.signals.read_signal() {}
+                }
+                Ok(_) => {}
+            }
+        }
     }
 
     fn doing(&mut self, text: &str) {

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Child, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signalfd::SignalFd;
@@ -125,7 +125,7 @@ impl<'a> Director<'a> {
         Ok(Director { pods, jobs, run_for, progress, signals, interrupted: false })
     }
 
-    /// Takes all Pods to their ends; the fates of the containers, in their order.
+    /// Takes all Pods to their ends; the fates of the containers, in their order. An error if a signal came in between.
     pub fn direct(mut self) -> Result<Vec<Fate>> {
         loop {
             self.advance();
@@ -138,6 +138,9 @@ impl<'a> Director<'a> {
                 self.hear(at);
             }
             self.progress.redraw();
+        }
+        if self.interrupted {
+            bail!("interrupted: the containers were killed, and nothing was shown");
         }
         let cues = self.pods.into_iter().flat_map(|pod| pod.cues);
         Ok(cues.map(|cue| cue.fate.unwrap_or(Fate::Unborn)).collect())
