@@ -12,6 +12,7 @@ pub mod delete;
 pub mod doctor;
 mod examples;
 pub mod exec;
+pub mod features;
 pub mod handle;
 mod help;
 pub mod hooks;
@@ -114,6 +115,7 @@ fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
         Verb::Pause(args) => pause::pause(global, args),
         Verb::Resume(args) => pause::resume(global, args),
         Verb::Spec(args) => spec::run(global, args),
+        Verb::Features => features::run(),
         Verb::Stop(args) => stop::run(global, args),
         Verb::Restart(args) => restart::run(global, args),
         Verb::Wait(args) => wait::run(global, args),

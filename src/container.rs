@@ -6,6 +6,7 @@ pub mod config;
 pub mod create;
 pub mod delete;
 pub mod exec;
+pub mod features;
 pub mod hooks;
 pub mod id;
 pub mod idmap;

@@ -703,3 +703,24 @@ fn exec_in_a_created_container_works() {
     c.create().ok();
     assert_eq!(c.exec("echo in").ok().stdout, "in\n");
 }
+
+#[test]
+fn features_says_what_is_true() {
+    let c = Fixture::busybox();
+    let features = c.call(&["features"]).ok().json();
+    assert_eq!(features["ociVersionMax"], "1.3.0");
+    let names = |value: &Value| {
+        value.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(names(&features["hooks"]).contains(&"createContainer".to_owned()));
+    assert!(names(&features["linux"]["seccomp"]["archs"]).contains(&"SCMP_ARCH_X86_64".to_owned()));
+    assert!(names(&features["linux"]["seccomp"]["supportedFlags"]).contains(&"SECCOMP_FILTER_FLAG_TSYNC".to_owned()));
+    assert!(names(&features["potentiallyUnsafeConfigAnnotations"]).contains(&"bookend/pre-stop".to_owned()));
+    // Every mount option that it lists is one that a container can have, on the mount that fits it.
+    let options = names(&features["mountOptions"]);
+    assert!(options.contains(&"rro".to_owned()) && options.len() > 40, "{options:?}");
+    // What it says is not there is refused by name.
+    assert_eq!(features["linux"]["selinux"]["enabled"], false);
+    let labelled = Fixture::busybox().with(|config| config["linux"]["mountLabel"] = json!("x"));
+    labelled.create().fails(1).says("linux.mountLabel");
+}

@@ -149,6 +149,8 @@ pub enum Verb {
     Resume(Id),
     /// Write a config.json to begin with
     Spec(Spec),
+    /// Print what this runtime can do, as JSON
+    Features,
     /// Stop a container: preStop, stop signal, grace period, SIGKILL
     Stop(Stop),
     /// Stop a container that `run --detach` made, and start it again

@@ -213,6 +213,15 @@ pub const PAGES: &[Page] = &[
         exit_codes: RUNTIME,
     },
     Page {
+        verb: "features",
+        group: Group::Runtime,
+        examples: &[Example(
+            "bookend features",
+            "what callers may ask of it: hooks, namespaces, mount options, filters",
+        )],
+        exit_codes: RUNTIME,
+    },
+    Page {
         verb: "spec",
         group: Group::Runtime,
         examples: &[

@@ -50,6 +50,11 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
+/// Every capability that bookend knows, for `features`.
+pub fn all() -> Vec<String> {
+    NAMES.iter().map(|name| format!("CAP_{name}")).collect()
+}
+
 fn mask(set: &Option<Capabilities>) -> u64 {
     set.iter().flatten().filter_map(number).fold(0, |mask, number| mask | 1 << number)
 }

@@ -33,7 +33,16 @@ pub enum Point {
 }
 
 impl Point {
-    fn name(self) -> &'static str {
+    pub const ALL: [Point; 6] = [
+        Point::Prestart,
+        Point::CreateRuntime,
+        Point::CreateContainer,
+        Point::StartContainer,
+        Point::Poststart,
+        Point::Poststop,
+    ];
+
+    pub fn name(self) -> &'static str {
         match self {
             Point::Prestart => "prestart",
             Point::CreateRuntime => "createRuntime",

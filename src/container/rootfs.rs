@@ -21,6 +21,7 @@ use rustix::fs::{CWD, FileType, FsWord, Mode, OFlags, fstat, fstatfs, openat};
 use rustix::mount::{MountPropagationFlags as Propagation, mount_change};
 use rustix::process::{chdir, getcwd, umask};
 
+pub use self::options::names as option_names;
 pub use crate::cgroup::CgroupMount;
 use crate::container::bundle::Bundle;
 use crate::linux::mount::MountAttributes;

@@ -130,6 +130,62 @@ impl Connection {
     }
 }
 
+/// What filters can be here (runtime-spec, features-linux.md "Seccomp").
+pub fn features() -> serde_json::Value {
+    let flags = [
+        Flag::SeccompFilterFlagLog,
+        Flag::SeccompFilterFlagSpecAllow,
+        Flag::SeccompFilterFlagTsync,
+        Flag::SeccompFilterFlagWaitKillableRecv,
+    ];
+    let supported: Vec<Flag> = flags.into_iter().filter(|flag| seccomp::knows(number(*flag))).collect();
+    json!({
+        "enabled": true,
+        "actions": [
+            "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
+            "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"
+        ],
+        "operators": [
+            "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"
+        ],
+        "archs": ARCHITECTURES.into_iter().filter(|name| name.parse::<ScmpArch>().is_ok()).collect::<Vec<_>>(),
+        "knownFlags": flags,
+        "supportedFlags": supported,
+    })
+}
+
+/// `2.5.4`
+pub fn library_version() -> String {
+    libseccomp::ScmpVersion::current().map_or_else(|_| "unknown".to_owned(), |version| version.to_string())
+}
+
+/// Those of the specification; the library may know fewer.
+const ARCHITECTURES: [&str; 23] = [
+    "SCMP_ARCH_AARCH64",
+    "SCMP_ARCH_ARM",
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_SH",
+    "SCMP_ARCH_SHEB",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_X86",
+    "SCMP_ARCH_X86_64",
+];
+
 /// The agent that a configuration names, if anything asks it.
 fn agent(seccomp: &LinuxSeccomp) -> Result<Option<Agent>> {
     let path = seccomp.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());

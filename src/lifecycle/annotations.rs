@@ -144,6 +144,18 @@ const HANDLERS: [&str; 5] = ["", ".shell", ".http", ".tcp", ".sleep"];
 const POLICIES: [&str; 5] = [".timeout", ".retries", ".retry-delay", ".on-failure", ".success-status"];
 const GENERAL: [&str; 4] = ["grace-period", "stop-signal", "hook-logs", "lifecycle"];
 
+/// Every key that there is, without its prefix.
+fn known() -> Vec<String> {
+    let suffixes = |hook| HANDLERS.iter().chain(&POLICIES).map(move |suffix| format!("{}{suffix}", hook_key(hook)));
+    Hook::ALL.into_iter().flat_map(suffixes).chain(GENERAL.map(str::to_owned)).collect()
+}
+
+/// Every annotation that changes what bookend does with a container, for `features`.
+pub fn keys() -> Vec<String> {
+    let own = known().into_iter().map(|key| format!("{PREFIX}/{key}"));
+    own.chain([POD_GRACE, IMAGE_STOP_SIGNAL, CRI_TYPE, CRIO_TYPE].map(str::to_owned)).collect()
+}
+
 /// The keys of one scope, without their prefix.
 #[derive(Default)]
 struct Keys<'a>(BTreeMap<&'a str, Annotation<'a>>);
@@ -189,12 +201,7 @@ impl<'a> Keys<'a> {
 
     /// A key that is none of ours is an error: it was meant to do something.
     fn unknown(&self, problems: &mut Problems) {
-        let hooks = Hook::ALL.map(hook_key);
-        let known: Vec<String> = hooks
-            .iter()
-            .flat_map(|hook| HANDLERS.iter().chain(&POLICIES).map(move |suffix| format!("{hook}{suffix}")))
-            .chain(GENERAL.map(str::to_owned))
-            .collect();
+        let known = known();
         for (rest, annotation) in &self.0 {
             if known.iter().any(|known| known == rest) {
                 continue;
@@ -202,7 +209,7 @@ impl<'a> Keys<'a> {
             let prefix = annotation.key.strip_suffix(rest).unwrap_or(annotation.key);
             let hint = match nearest(rest, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean \"{prefix}{near}\"?"),
-                None => format!("known are {} and {}", hooks.join(", "), GENERAL.join(", ")),
+                None => format!("known are {} and {}", Hook::ALL.map(hook_key).join(", "), GENERAL.join(", ")),
             };
             let why = format_args!("Unknown annotation; {hint}");
             problems.error(annotation.at, &shown(annotation.key), why).is(Rule::UnknownKey);

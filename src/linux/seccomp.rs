@@ -5,6 +5,14 @@ use std::os::fd::OwnedFd;
 
 use super::inherit;
 
+/// Whether the kernel knows a `SECCOMP_FILTER_FLAG_*`: it looks at flags before it misses the filter.
+pub fn knows(flag: u64) -> bool {
+    let mode = libc::c_long::from(libc::SECCOMP_SET_MODE_FILTER);
+    // SAFETY: with no filter at all nothing is read and nothing changes.
+    let done = unsafe { libc::syscall(libc::SYS_seccomp, mode, flag, std::ptr::null::<libc::sock_fprog>()) };
+    done == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 /// Puts a filter over this thread, for ever. `program` is classic BPF, a `struct sock_filter` in each number; `flags` are
 /// `SECCOMP_FILTER_FLAG_*`. With `NEW_LISTENER` the descriptor is returned on which an agent is asked.
 ///

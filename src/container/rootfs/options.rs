@@ -34,6 +34,57 @@ enum Meaning {
     Unsupported,
 }
 
+/// What `meaning` knows.
+const WITH_RECURSIVE_FORM: [&str; 22] = [
+    "ro",
+    "rw",
+    "nosuid",
+    "suid",
+    "nodev",
+    "dev",
+    "noexec",
+    "exec",
+    "nodiratime",
+    "diratime",
+    "nosymfollow",
+    "symfollow",
+    "noatime",
+    "relatime",
+    "atime",
+    "norelatime",
+    "nostrictatime",
+    "strictatime",
+    "shared",
+    "slave",
+    "private",
+    "unbindable",
+];
+
+/// What else is no option of a file system and is supported.
+const PLAIN: [&str; 12] = [
+    "bind",
+    "rbind",
+    "defaults",
+    "silent",
+    "loud",
+    "sync",
+    "async",
+    "dirsync",
+    "mand",
+    "nomand",
+    "lazytime",
+    "nolazytime",
+];
+
+/// Every option that bookend knows by itself, for `features`.
+pub fn names() -> Vec<String> {
+    let recursive = WITH_RECURSIVE_FORM.iter().map(|name| format!("r{name}"));
+    let plain = WITH_RECURSIVE_FORM.iter().chain(&PLAIN).map(|name| (*name).to_owned());
+    let mut names: Vec<String> = plain.chain(recursive).collect();
+    names.sort();
+    names
+}
+
 /// Options whose `r` form means the same for all mounts below.
 fn meaning(option: &str) -> Option<Meaning> {
     use Meaning::*;
@@ -172,6 +223,15 @@ mod tests {
 
     fn bits(attr: Attr) -> u64 {
         u64::from(attr.bits())
+    }
+
+    #[test]
+    fn what_features_lists_is_known_and_supported() {
+        for name in names() {
+            let parsed = Options::parse([name.as_str()]).unwrap();
+            assert_eq!(parsed.data, Vec::<String>::new(), "{name} would be left to the file system");
+        }
+        assert!(names().contains(&"rro".to_owned()) && !names().contains(&"idmap".to_owned()));
     }
 
     #[test]

@@ -1,0 +1,34 @@
+//! What this runtime can do, for callers that ask before they configure (runtime-spec, features.md). What is not built is false,
+//! and what depends on the host is tried.
+
+use serde_json::{Value, json};
+
+use super::hooks::Point;
+use super::{capabilities, rootfs, seccomp, state};
+
+/// `bookend features`. `unsafe_annotations` are the keys that change what the runtime does.
+pub fn document(unsafe_annotations: &[String]) -> Value {
+    json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": state::OCI_VERSION,
+        "hooks": Point::ALL.map(Point::name),
+        "mountOptions": rootfs::option_names(),
+        "linux": {
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
+            "capabilities": capabilities::all(),
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
+            "seccomp": seccomp::features(),
+            "apparmor": { "enabled": false },
+            "selinux": { "enabled": false },
+            "intelRdt": { "enabled": false },
+            "mountExtensions": { "idmap": { "enabled": false } },
+            "netDevices": { "enabled": false },
+        },
+        "annotations": {
+            "bookend/version": env!("CARGO_PKG_VERSION"),
+            "bookend/commit": env!("BOOKEND_COMMIT"),
+            "io.github.seccomp.libseccomp.version": seccomp::library_version(),
+        },
+        "potentiallyUnsafeConfigAnnotations": unsafe_annotations,
+    })
+}
