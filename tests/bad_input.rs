@@ -92,9 +92,9 @@ fn all_problems_are_told_at_once() {
     let c = Fixture::busybox().with(|config| {
         config["process"]["cwd"] = json!("x");
         config["process"]["args"] = json!([]);
-        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ERRNO"});
+        config["linux"]["mountLabel"] = json!("x");
     });
-    refused(&c, &["process.cwd", "process.args", "linux.seccomp"]);
+    refused(&c, &["process.cwd", "process.args", "linux.mountLabel"]);
 }
 
 /// What the specification knows and this version does not do: refused by name, never ignored.
@@ -106,7 +106,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
         ("/process/scheduler", json!({"policy": "SCHED_FIFO"})),
         ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 1})),
         ("/process/execCPUAffinity", json!({"initial": "0"})),
-        ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ERRNO"})),
         ("/linux/mountLabel", json!("x")),
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/netDevices", json!({"eth0": {}, "eth1": {"name": "x"}})),

@@ -165,7 +165,7 @@ fn s_27_an_entrypoint_that_changed_its_user_is_killed_when_somebody_looks() {
 }
 
 #[test]
-fn r_19_after_a_reboot_nothing_is_taken_over() {
+fn r19_after_a_reboot_nothing_is_taken_over() {
     let c = Fixture::busybox().hook("preStop", "echo preStop >> /ran").started();
     let pid = c.pid();
     kill_supervisor(&c);
@@ -395,27 +395,27 @@ fn killed_after(reason: &str, hook: Option<&str>, millis: &[u64]) {
 }
 
 #[test]
-fn r_17_killed_in_pre_start_everything_is_cleaned() {
+fn r17_killed_in_pre_start_everything_is_cleaned() {
     killed_after("HookStarted", Some("preStart"), &[0, 20, 100, 300]);
 }
 
 #[test]
-fn r_17_killed_in_post_start_everything_is_cleaned() {
+fn r17_killed_in_post_start_everything_is_cleaned() {
     killed_after("HookStarted", Some("postStart"), &[0, 20, 100, 300]);
 }
 
 #[test]
-fn r_17_killed_in_pre_stop_everything_is_cleaned_and_no_second_pre_stop_runs() {
+fn r17_killed_in_pre_stop_everything_is_cleaned_and_no_second_pre_stop_runs() {
     killed_after("HookStarted", Some("preStop"), &[0, 10, 50, 150, 300]);
 }
 
 #[test]
-fn r_17_killed_after_the_stop_signal_everything_is_cleaned() {
+fn r17_killed_after_the_stop_signal_everything_is_cleaned() {
     killed_after("SignalSent", None, &[0, 50, 150, 300]);
 }
 
 #[test]
-fn r_17_killed_in_post_stop_everything_is_cleaned() {
+fn r17_killed_in_post_stop_everything_is_cleaned() {
     killed_after("HookStarted", Some("postStop"), &[0, 20, 100, 300]);
 }
 
@@ -451,17 +451,17 @@ fn r_24(points: std::ops::Range<u32>) {
 }
 
 #[test]
-fn r_24_a_panic_while_it_starts_is_told_and_succeeded() {
+fn r24_a_panic_while_it_starts_is_told_and_succeeded() {
     r_24(1..8);
 }
 
 #[test]
-fn r_24_a_panic_while_it_stops_is_told_and_succeeded() {
+fn r24_a_panic_while_it_stops_is_told_and_succeeded() {
     r_24(8..15);
 }
 
 #[test]
-fn r_24_a_panic_at_the_end_is_told_and_succeeded() {
+fn r24_a_panic_at_the_end_is_told_and_succeeded() {
     r_24(15..21);
 }
 
@@ -542,7 +542,7 @@ fn p_13_a_start_that_fails_is_an_error_and_leaves_the_stopped_container() {
 // ── R15 ──
 
 #[test]
-fn r_15_a_supervisor_without_a_free_descriptor_does_not_spin_and_hears_those_who_waited() {
+fn r15_a_supervisor_without_a_free_descriptor_does_not_spin_and_hears_those_who_waited() {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
     use std::os::fd::AsRawFd;
     let c = Fixture::busybox().hook("preStop", "true").started();

@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_redrawn_line_has_a_bar_where_there_is_a_limit_and_room() {
         let at = second(112.4);
-        let bar = "[########…………………………]";
+        let bar = format!("[{}{}]", "#".repeat(8), "…".repeat(12));
         assert_eq!(redrawn(&drain(Some(130.0)), at, 80), format!("preStop exec /bin/drain 12s of 30s {bar}"));
         assert_eq!(redrawn(&drain(None), at, 80), "preStop exec /bin/drain 12s");
         assert_eq!(redrawn(&drain(Some(130.0)), at, 50), "preStop exec /bin/drain 12s of 30s");

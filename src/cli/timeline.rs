@@ -115,27 +115,40 @@ mod tests {
     use super::*;
     use crate::lifecycle::source::{Sources, resolve};
 
-    /// The journal is of a real run; the picture is drawn anew by `BLESS=1 cargo test the_picture_of_the_readme`.
+    /// Journals of real runs, each with its Pod; the pictures are drawn anew by `BLESS=1 cargo test the_pictures_of_the_pages`.
     #[test]
-    fn the_picture_of_the_readme_is_what_is_drawn_of_its_example() {
+    fn the_pictures_of_the_pages_are_what_is_drawn_of_their_examples() {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let records = journal::read(&repository.join("testdata/timeline/hooks-pod.jsonl")).unwrap();
-        let mut life = Life::of(&records, None).unwrap();
-        let resolved = resolve(&Sources {
-            pod: Some(&repository.join("testdata/hooks-pod.yaml")),
-            container: None,
-            lifecycle: None,
-            annotations: &Default::default(),
-            bundle: repository,
-            id: "hooks-pod",
-            flags_are_global: false,
-        });
-        life.describe(&resolved.unwrap().plan);
-        let (drawn, path) = (timeline::svg(&[life]), repository.join("docs/timeline.svg"));
-        if std::env::var_os("BLESS").is_some() {
-            std::fs::write(&path, &drawn).unwrap();
+        for (journal, pod, picture) in [
+            ("hooks-pod", "testdata/hooks-pod.yaml", "docs/timeline.svg"),
+            ("pre-stop-too-long", "testdata/timeline/pre-stop-too-long.yaml", "docs/pictures/pre-stop-too-long.svg"),
+            ("post-start-fails", "testdata/timeline/post-start-fails.yaml", "docs/pictures/post-start-fails.svg"),
+            ("quit-in-pre-stop", "testdata/timeline/quit-in-pre-stop.yaml", "docs/pictures/quit-in-pre-stop.svg"),
+            (
+                "stop-during-post-start",
+                "testdata/timeline/stop-during-post-start.yaml",
+                "docs/pictures/stop-during-post-start.svg",
+            ),
+        ] {
+            let records = repository.join("testdata/timeline").join(journal).with_extension("jsonl");
+            let mut life = Life::of(&journal::read(&records).unwrap(), None).unwrap();
+            let resolved = resolve(&Sources {
+                pod: Some(&repository.join(pod)),
+                container: None,
+                lifecycle: None,
+                annotations: &Default::default(),
+                bundle: repository,
+                id: journal,
+                flags_are_global: false,
+            });
+            life.describe(&resolved.unwrap().plan);
+            let (drawn, path) = (timeline::svg(&[life]), repository.join(picture));
+            if std::env::var_os("BLESS").is_some() {
+                std::fs::write(&path, &drawn).unwrap();
+            }
+            let there = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(there == drawn, "{picture} is out of date: set BLESS=1 once");
         }
-        assert!(std::fs::read_to_string(&path).unwrap() == drawn, "docs/timeline.svg is out of date: set BLESS=1 once");
     }
 
     #[test]
