@@ -82,6 +82,8 @@ pub struct Report {
     pub containers: usize,
     /// How many hooks these have.
     pub hooks: usize,
+    /// What these are called, where only one is wanted.
+    pub names: BTreeSet<String>,
     /// A file, or part of one, could not be read.
     pub unreadable: bool,
 }
@@ -233,6 +235,9 @@ fn workload(item: &Node, template: &Template, ours: bool, options: &Options, fou
     }
     pod_rules::workload(item, template, ours, &containers, &mut shared);
     report.containers += containers.len();
+    if options.container.is_some() {
+        report.names.extend(containers.iter().map(|(_, chosen)| chosen.name.clone()));
+    }
     for (role, chosen) in containers.iter().take(MAX_CONTAINERS) {
         if options.container.is_some_and(|name| name != chosen.name) {
             continue;

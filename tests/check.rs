@@ -186,6 +186,8 @@ fn only_the_container_that_was_asked_for_is_checked() {
     let scratch = with(&[("pod.yaml", two)]);
     let output = check(scratch.path(), &["--container", "b", "pod.yaml"]).fails(1);
     assert!(output.stdout.contains("postStart") && !output.stdout.contains("preStop"), "{}", output.stdout);
+    let output = check(scratch.path(), &["--container", "c", "pod.yaml"]).fails(2);
+    output.says("there is no container \"c\"; there are \"a\", \"b\"");
 }
 
 #[test]
@@ -271,6 +273,26 @@ fn init_and_ephemeral_containers_have_no_hooks_and_sidecars_do() {
     assert_eq!(ids(&output), ["BE007", "BE014", "BE007"], "{}", output.stdout);
     assert!(output.stdout.contains("spec.initContainers[0].lifecycle: Forbidden"), "{}", output.stdout);
     assert!(output.stdout.contains("cannot be set for an Ephemeral Container"), "{}", output.stdout);
+}
+
+#[test]
+fn x_e10_what_a_busybox_shell_can_do_itself_is_not_looked_for_and_the_rest_is() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let root = Scratch::new();
+    let bin = root.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    // As in the real one, each name has a NUL behind it.
+    fs::write(bin.join("busybox"), "\0[\0cat\0sleep\0wget\0").unwrap();
+    fs::set_permissions(bin.join("busybox"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("/bin/busybox", bin.join("sh")).unwrap();
+    let run = |line: &str| {
+        let scratch = with(&[("pod.yaml", &pod_with_pre_stop(&format!("[sh, -c, '{line}']")))]);
+        check(scratch.path(), &["-q", "--rootfs", root.path().to_str().unwrap(), "pod.yaml"])
+    };
+    assert_eq!(run("cat x | cat; wget http://x/ & wait; ulimit -n; sleep 1").ok().stdout, "");
+    for (line, lacks) in [("curl http://x/", "\"curl\""), ("sleep 1; /usr/bin/wget http://x/", "\"/usr/bin/wget\"")] {
+        run(line).fails(1).says(&format!("warning BE005: lifecycle.preStop.exec: the shell line calls {lacks}"));
+    }
 }
 
 #[test]

@@ -526,6 +526,38 @@ fn what_the_entrypoint_writes_is_shown_with_its_name_and_cannot_speak_to_the_ter
 }
 
 #[test]
+fn a_name_cannot_speak_to_the_terminal_nor_to_the_runner_of_a_ci() {
+    let r = Rehearsal::new();
+    let pod = r.web("command: [/bin/entrypoint]\nlifecycle: {preStop: {exec: {command: [nosuch]}}}");
+    let text = fs::read_to_string(&pod).unwrap().replace("name: web", "name: \"we\\e[31mb\\n::error::x\"");
+    let output = r.with_bundle(&r.pod(&text), &[]).fails(1);
+    for text in [&output.stdout, &output.stderr] {
+        assert!(!text.contains('\u{1b}') && !text.lines().any(|line| line.starts_with("::")), "{text}");
+    }
+    output.says("preStop hook of container \"we\\u{1b}[31mb ::error::x\" failed");
+}
+
+#[test]
+fn p_01_an_entrypoint_that_the_root_file_system_lacks_is_a_failed_verdict() {
+    let r = Rehearsal::new();
+    let pod = r.web("command: [/bin/nosuch]\nlifecycle: {preStop: {exec: {command: [/bin/true]}}}");
+    let output = r.with_bundle(&pod, &[]).fails(1);
+    output.says("FAILED  entrypoint: the ENTRYPOINT of container \"web\" cannot be executed: exec: \"/bin/nosuch\"");
+}
+
+#[test]
+fn a_verdict_that_cannot_be_written_is_no_success() {
+    let r = Rehearsal::new();
+    let pod = r.web("lifecycle: {preStop: {exec: {command: [/bin/true]}}}");
+    let bundle = bundles().join("busybox");
+    let mut command = r.command(&pod, &["--bundle", bundle.to_str().unwrap(), "--run-for", "1ms", "--quiet"]);
+    command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("write the verdict to stdout: No space left"));
+}
+
+#[test]
 fn a_rehearsal_whose_director_is_killed_cleans_up_all_the_same() {
     let r = Rehearsal::new();
     let pod = r.web(PLAIN);

@@ -100,6 +100,21 @@ fn the_annotations_of_the_example_pod_are_hooks() {
 }
 
 #[test]
+fn what_can_be_read_only_once_and_what_never_ends_is_resolved_too() {
+    let scratch = Scratch::new();
+    let pod = "kind: Pod\nspec: {containers: [{name: web, lifecycle: {preStop: {sleep: {seconds: 1}}}}]}\n";
+    let pipe = format!("printf '%s' '{pod}' | \"$0\" hooks --resolve /dev/stdin");
+    let mut command = Command::new("sh");
+    command.args(["-c", &pipe]).arg(bookend());
+    finish(command, &scratch).ok().says("hooks from:   /dev/stdin, container \"web\"");
+    call(&scratch, &["hooks", "--resolve", "/dev/zero"]).fails(1).says("/dev/zero:1:1: larger than 1 MiB");
+    // The word alone makes no Pod.
+    let file = scratch.path().join("lifecycle.yaml");
+    fs::write(&file, "lifecycle:\n  preStop:\n    exec:\n      command:\n      - |\n        kind: x\n").unwrap();
+    call(&scratch, &["hooks", "--resolve", file.to_str().unwrap()]).ok().says("lifecycle.yaml");
+}
+
+#[test]
 fn config_refuses_what_it_does_not_know_and_lists_what_it_does() {
     let scratch = Scratch::new();
     call(&scratch, &["config", "dockr"]).fails(2).says("containerd, docker, podman, crio, runtimeclass, systemd");

@@ -10,6 +10,9 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use crate::container::rootfs::path::Root;
 
+/// The real ones have 1 to 2 MiB.
+const LARGEST_BUSYBOX: u64 = 16 << 20;
+
 #[derive(Debug)]
 pub struct Image {
     root: Root,
@@ -56,10 +59,16 @@ impl Image {
         }
     }
 
-    /// Whether a path is a link to a program of this name in the end, as all of busybox' are.
-    pub fn is_made_of(&self, path: &Path, name: &str) -> bool {
-        let Ok(Some(fd)) = self.root.find(path) else { return false };
-        self.root.name_of(&fd).is_ok_and(|path| path.file_name().is_some_and(|file| file == name))
+    /// The busybox that a path is a link to in the end, where it is one: the bytes of the program, with the names of all that
+    /// it can do.
+    pub fn busybox(&self, path: &Path) -> Option<Vec<u8>> {
+        let fd = self.root.find(path).ok()??;
+        self.root.name_of(&fd).ok().filter(|path| path.file_name().is_some_and(|file| file == "busybox"))?;
+        let mut bytes = Vec::new();
+        let file = File::open(PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))).ok();
+        // One that may not be read, or is something else, has no names to look for.
+        let _ = file.map(|file| file.take(LARGEST_BUSYBOX).read_to_end(&mut bytes));
+        Some(bytes)
     }
 }
 

@@ -13,11 +13,63 @@ use crate::lifecycle::validate::Problems;
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a shell has itself.
-const BUILTINS: [&str; 41] = [
-    ".", ":", "[", "alias", "bg", "break", "cd", "command", "continue", "declare", "disown", "echo", "eval", "exec",
-    "exit", "export", "false", "fg", "getopts", "hash", "jobs", "kill", "let", "local", "printf", "pwd", "read",
-    "readonly", "return", "set", "shift", "shopt", "source", "test", "time", "times", "trap", "true", "type", "umask",
+const BUILTINS: [&str; 56] = [
+    ".",
+    ":",
+    "[",
+    "alias",
+    "bg",
+    "break",
+    "builtin",
+    "cd",
+    "command",
+    "continue",
+    "declare",
+    "dirs",
+    "disown",
+    "echo",
+    "enable",
+    "eval",
+    "exec",
+    "exit",
+    "export",
+    "false",
+    "fc",
+    "fg",
+    "getopts",
+    "hash",
+    "help",
+    "history",
+    "jobs",
+    "kill",
+    "let",
+    "local",
+    "logout",
+    "mapfile",
+    "popd",
+    "printf",
+    "pushd",
+    "pwd",
+    "read",
+    "readarray",
+    "readonly",
+    "return",
+    "set",
+    "shift",
+    "shopt",
+    "source",
+    "test",
+    "time",
+    "times",
+    "trap",
+    "true",
+    "type",
+    "typeset",
+    "ulimit",
+    "umask",
+    "unalias",
     "unset",
+    "wait",
 ];
 
 /// BE005.
@@ -56,13 +108,17 @@ fn in_the_line(
     command: &[String],
     problems: &mut Problems,
 ) {
-    if script(command).is_none() || shell_words(command) != Some(1) || is_busybox(&command[0], subject, image) {
+    if script(command).is_none() || shell_words(command) != Some(1) {
         return;
     }
+    let busybox = busybox(&command[0], subject, image);
     let mut told: Vec<String> = Vec::new();
     for step in steps(command) {
         let Some(name) = called(&step) else { continue };
         if told.iter().any(|known| known == name) || look_up(name, subject, image).1 != Lookup::Missing {
+            continue;
+        }
+        if !name.contains('/') && busybox.as_ref().is_some_and(|busybox| has_applet(busybox, name)) {
             continue;
         }
         told.push(name.to_owned());
@@ -77,11 +133,18 @@ fn called(step: &Step) -> Option<&str> {
     (step.joined != Joined::Or).then_some(name)
 }
 
-fn is_busybox(shell: &str, subject: &Subject, image: &Image) -> bool {
+/// The busybox that is the shell, if it is one.
+fn busybox(shell: &str, subject: &Subject, image: &Image) -> Option<Vec<u8>> {
     if shell.contains('/') {
-        return image.is_made_of(Path::new(shell), "busybox");
+        return image.busybox(Path::new(shell));
     }
-    search_path(subject).0.split(':').any(|directory| image.is_made_of(&Path::new(directory).join(shell), "busybox"))
+    search_path(subject).0.split(':').find_map(|directory| image.busybox(&Path::new(directory).join(shell)))
+}
+
+/// Whether it can do that without a file of that name. It has the names one after the other, each with a NUL behind it.
+fn has_applet(busybox: &[u8], name: &str) -> bool {
+    let name = [name.as_bytes(), b"\0"].concat();
+    busybox.is_empty() || busybox.windows(name.len()).any(|bytes| bytes == name)
 }
 
 /// PATH, and whether it is surely the container's.

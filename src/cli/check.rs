@@ -12,6 +12,7 @@ use anyhow::{Result, anyhow};
 use super::args::{Check, CheckFormat, Global};
 use super::with_code;
 use crate::check::{Finding, Image, Options, check};
+use crate::lifecycle::tree::quote;
 
 pub fn run(global: &Global, args: &Check) -> Result<u8> {
     if args.files.iter().filter(|path| *path == Path::new("-")).count() > 1 {
@@ -21,6 +22,11 @@ pub fn run(global: &Global, args: &Check) -> Result<u8> {
     let image = image.map_err(|error| with_code(2, error.context("check: --rootfs")))?;
     let container = args.container.as_deref().or(global.hooks.container.as_deref());
     let report = check(&args.files, &Options { image, container });
+    if let Some(name) = container.filter(|name| !report.names.is_empty() && !report.names.contains(*name)) {
+        let names: Vec<String> = report.names.iter().map(|name| quote(name)).collect();
+        let text = format!("check: --container: there is no container {}; there are {}", quote(name), names.join(", "));
+        return Err(with_code(2, anyhow!(text)));
+    }
     match args.format {
         CheckFormat::Text => print!("{}", text::findings(&report, text::is_coloured())),
         CheckFormat::Json => println!("{:#}", json::report(&report)),

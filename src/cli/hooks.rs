@@ -1,7 +1,7 @@
 //! `bookend hooks ID`: a table of the container's hooks.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
@@ -11,10 +11,12 @@ use super::args::{Global, Hooks, TableFormat};
 use super::{lookup, with_code};
 use crate::container::bundle::Bundle;
 use crate::lifecycle::describe;
+use crate::lifecycle::file::documents;
 use crate::lifecycle::source::{Resolved, Sources, resolve};
 use crate::lifecycle::status::{HookStatus, Status};
 use crate::lifecycle::timeline::letters::legible;
 use crate::lifecycle::timeline::seconds;
+use crate::lifecycle::validate::Problems;
 use crate::wall::parse_rfc3339;
 
 const TITLES: [&str; 8] = ["HOOK", "HANDLER", "STATE", "STARTED", "TOOK", "ATTEMPTS", "EXIT CODE", "REASON"];
@@ -67,14 +69,14 @@ fn resolved(
     file: Option<&Path>,
     container: Option<&str>,
 ) -> Result<Resolved> {
-    let is_pod = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().any(|line| line.trim_start().starts_with("kind:") || line.contains("\"kind\""))
+    // What can be read only once is taken for a Pod, and so is what cannot be read: the error is the same.
+    let is_pod = |path: &Path| {
+        let documents = path.is_file().then(|| documents(path, &mut Problems::default())).flatten();
+        documents.is_none_or(|documents| documents.iter().any(|document| document.get("kind").is_some()))
     };
-    let file = file.map(Path::to_owned);
-    let (pod, lifecycle) = match file.as_ref() {
-        Some(path) if path.as_os_str() == "-" || is_pod(path) => (file.as_deref(), None),
-        _ => (None, file.as_deref()),
+    let (pod, lifecycle) = match file {
+        Some(path) if is_pod(path) => (file, None),
+        _ => (None, file),
     };
     let id = container.unwrap_or("container");
     Ok(resolve(&Sources { pod, container, lifecycle, annotations, bundle, id, flags_are_global: false })?)

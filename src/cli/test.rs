@@ -20,9 +20,9 @@ mod target;
 mod verdict;
 mod wire;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 
 use super::args::{Global, PictureFormat, Test, TestFormat};
 use super::log::Log;
@@ -48,7 +48,7 @@ pub fn run(global: &Global, args: &Test) -> Result<u8> {
     let players = troupes.iter().flat_map(|troupe| &troupe.players);
     let verdicts: Vec<Verdict> = players.zip(fates).map(|(player, fate)| Verdict::of(player, fate)).collect();
     targets.write(&verdicts)?;
-    print(args, &verdicts);
+    print(args, &verdicts)?;
     Ok(failure(&verdicts))
 }
 
@@ -80,7 +80,7 @@ impl Targets {
     }
 }
 
-fn print(args: &Test, verdicts: &[Verdict]) {
+fn print(args: &Test, verdicts: &[Verdict]) -> Result<()> {
     let text = match args.format {
         TestFormat::Text => {
             report::text(verdicts, args.quiet, &drawn(verdicts, PictureFormat::Text, Terminal::of_stdout()))
@@ -89,8 +89,12 @@ fn print(args: &Test, verdicts: &[Verdict]) {
         TestFormat::Tap => report::tap(verdicts),
         TestFormat::Github => report::github(verdicts),
     };
-    // Who closed the pipe has seen enough; the exit code is for whoever else waits.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Who closed the pipe has seen enough; the exit code is for whoever else waits.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("write the verdict to stdout"),
+        _ => Ok(()),
+    }
 }
 
 fn drawn(verdicts: &[Verdict], format: PictureFormat, terminal: Terminal) -> String {

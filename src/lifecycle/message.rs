@@ -7,6 +7,7 @@ use super::journal::Record;
 use super::model::{Entry, Handler, Hook, Scheme};
 use super::status::class;
 use super::time::Instant;
+use super::timeline::letters::legible;
 use super::timeline::seconds;
 
 /// The end of a hook's stderr, made safe for a terminal.
@@ -32,7 +33,7 @@ pub fn hook_failed(id: &str, hook: Hook, entry: &Entry, ended: &Record, records:
     let after = notice.duration_ms.map(|ms| format!(" after {}", brief(Duration::from_millis(ms)))).unwrap_or_default();
     let class = class(&notice.message).trim_end_matches("(ignored)").trim_end();
     let cause = if class.is_empty() || class.starts_with("timed out") { String::new() } else { format!(": {class}") };
-    let mut text = format!("{hook} hook of container \"{}\" {verb}{after}{cause}\n", ended.container);
+    let mut text = format!("{hook} hook of container \"{}\" {verb}{after}{cause}\n", legible(&ended.container));
 
     let what = describe(&entry.handler);
     let _ = writeln!(text, "  {what:<38} ({})", entry.source);

@@ -122,6 +122,16 @@ struct Actor {
     listening: Option<Vec<String>>,
 }
 
+/// An ENTRYPOINT that the root file system lacks is a failed verdict; all else is this machine's fault (interface.md 2.4).
+fn unmade(error: anyhow::Error, container: &str) -> anyhow::Error {
+    match stage::code_of(&error, 125) {
+        126 | 127 => {
+            with_code(1, error.context(format!("the ENTRYPOINT of container {container:?} cannot be executed")))
+        }
+        _ => error.context(format!("this machine cannot run the container {container:?}")),
+    }
+}
+
 enum Woken {
     Ready,
     Time,
@@ -146,7 +156,7 @@ impl Actor {
         };
         let (output, theirs) = fork::pipe()?;
         let made = with_output(theirs, || run::launch(&global, &stage.create_args(&id), &prepared))?;
-        made.with_context(|| format!("this machine cannot run the container {:?}", part.plan.container))?;
+        made.map_err(|error| unmade(error, &part.plan.container))?;
         let dir = global.root()?.container(&id);
         Ok(Actor {
             part,

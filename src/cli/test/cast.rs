@@ -15,6 +15,7 @@ use crate::lifecycle::model::{Hook, Plan};
 use crate::lifecycle::pod::{self, Chosen, Pod, Role};
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::source::{self, Invalid};
+use crate::lifecycle::timeline::letters::legible;
 use crate::lifecycle::validate::Problems;
 
 /// The containers of one Pod, in the order in which they are started.
@@ -181,11 +182,12 @@ fn give_labels(troupes: &mut [Troupe]) {
     let mut taken: BTreeSet<String> = BTreeSet::new();
     for (number, player) in troupes.iter_mut().flat_map(|troupe| &mut troupe.players).enumerate() {
         let name = &player.chosen.name;
-        let label = match &player.pod {
+        // Lines that begin with it are read by terminals and by the runners of CIs.
+        let label = legible(&match &player.pod {
             _ if is_alone(name) => name.clone(),
             Some(pod) => format!("{pod}/{name}"),
             None => format!("{}:{name}", player.chosen.file()),
-        };
+        });
         let again = |n: &usize| format!("{label} ({n})");
         player.label = match taken.contains(&label) {
             false => label,

@@ -56,7 +56,7 @@ impl<'a> Verdict<'a> {
                 verdict.checks.push(Check::of(player, "entrypoint", false, text));
             }
             Fate::Failed { code, error } => {
-                verdict.failure = Some(code);
+                verdict.failure = Some(code).filter(|code| *code != 1);
                 verdict.checks.push(Check::of(player, "entrypoint", false, format!("entrypoint: {error}")));
             }
             Fate::Lived(act) => {
