@@ -126,6 +126,22 @@ fn logs_f_follows_what_hooks_print_until_the_container_is_deleted() {
 }
 
 #[test]
+fn logs_whose_reader_has_gone_end_without_a_word_and_a_full_disk_is_told() {
+    let c = Fixture::busybox().hook("postStart", "seq 100").started();
+    let logs = |flags: &[&str], stdout: std::process::Stdio| {
+        let output = c.command(&[&["logs"], flags, &[&c.id]].concat()).stdout(stdout).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for flags in [&["-f"][..], &[]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(logs(flags, writer.into()), (Some(0), String::new()), "{flags:?}");
+        let (code, error) = logs(flags, fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+        assert!(code == Some(1) && error.contains("No space left"), "{flags:?}: {error}");
+    }
+}
+
+#[test]
 fn logs_f_ends_with_the_supervisor_that_was_killed() {
     let c = Fixture::busybox().hook("postStart", "echo up").hook("preStop", "true").started();
     let follow = c.spawn(&["logs", "-f", &c.id]);

@@ -40,8 +40,7 @@ pub fn run(global: &Global, args: &Logs) -> Result<u8> {
     {
         // Answered when all is over, postStop included.
         control::send_request(&supervisor, Request::Wait)?;
-        follow(&dir, hook, args.attempt, &mut out, supervisor.as_fd())?;
-        return Ok(0);
+        return enough(follow(&dir, hook, args.attempt, &mut out, supervisor.as_fd()));
     }
     let mut files = select(&dir.join("hooks"), hook, args.attempt)?;
     // One that cannot be looked at is for `print` to complain of.
@@ -54,8 +53,16 @@ pub fn run(global: &Global, args: &Logs) -> Result<u8> {
             id = args.id
         );
     }
-    print(&files, &mut out)?;
-    Ok(0)
+    enough(print(&files, &mut out))
+}
+
+/// A reader that has gone has seen enough (threats.md R15).
+fn enough(printed: Result<()>) -> Result<u8> {
+    let kind = |error: &anyhow::Error| error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind);
+    match printed {
+        Err(error) if kind(&error) != Some(io::ErrorKind::BrokenPipe) => Err(error),
+        _ => Ok(0),
+    }
 }
 
 /// Output of hooks is hostile: a terminal gets no control characters of theirs. A file or a pipe gets what they wrote.
@@ -164,13 +171,14 @@ pub fn follow(
             file.read_to_end(&mut fresh).with_context(|| format!("read {}", log.path.display()))?;
             if !fresh.is_empty() {
                 if shown.replace(at) != Some(at) {
-                    writeln!(out, "{}{}", if first { "" } else { "\n" }, header(log))?;
+                    let blank = if first { "" } else { "\n" };
+                    writeln!(out, "{blank}{}", header(log)).context("write to stdout")?;
                 }
                 first = false;
             }
-            out.write_all(&fresh)?;
+            out.write_all(&fresh).context("write to stdout")?;
         }
-        out.flush()?;
+        out.flush().context("write to stdout")?;
         if end {
             return Ok(());
         }
