@@ -220,6 +220,7 @@ fn exec_says_what_is_wrong() {
     exec(&["--user", "nobody", &c.id, "true"]).fails(2).says("\"nobody\"");
     exec(&["--cap", "CAP_FLY", &c.id, "true"]).fails(2).says("CAP_FLY");
     exec(&["--process", "/nonexistent.json", &c.id]).fails(125).says("/nonexistent.json");
+    exec(&["--process", "/dev/zero", &c.id]).fails(125).says("larger than");
     exec(&["--env", "NOVALUE", &c.id, "true"]).fails(2).says("NAME=VALUE");
     let bad = c.scratch.path().join("process.json");
     for (text, word) in [("{", "line 1"), ("{\"args\": []}", "process"), ("[]", "process.json")] {

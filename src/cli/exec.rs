@@ -10,7 +10,7 @@ use super::args::{Exec, Global};
 use super::log::Log;
 use super::lookup;
 use super::with_code;
-use crate::container::bundle::Bundle;
+use crate::container::bundle::{Bundle, read_bounded};
 use crate::container::create::write_pid;
 use crate::container::exec::{Child, Console, ExecOptions, spawn};
 use crate::container::state::{State, Status};
@@ -67,7 +67,7 @@ fn refuse_unbuilt(args: &Exec) -> Result<()> {
 /// The container's own process with what the command line changes, or the one of `--process`.
 fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<Process> {
     if let Some(path) = &args.process {
-        let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        let text = read_bounded(path)?;
         let process: Process = serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
         let mut process = process;
         if args.tty {

@@ -53,7 +53,8 @@ impl Bundle {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+/// A file that has a configuration in it, or a part of one.
+pub fn read_bounded(path: &Path) -> Result<Vec<u8>> {
     let describe = || format!("read {}", path.display());
     let file = File::open(path).with_context(describe)?;
     let mut raw = Vec::new();
