@@ -558,6 +558,57 @@ fn a_verdict_that_cannot_be_written_is_no_success() {
 }
 
 #[test]
+fn x_t03_p_12_a_rehearsal_takes_the_flags_of_run_before_the_verb_and_after_it() {
+    let r = Rehearsal::new();
+    let pod = r.web("lifecycle: {preStop: {tcpSocket: {port: 8080}}}");
+    r.with_bundle(&pod, &["--strict-kubernetes"])
+        .fails(1)
+        .says("FAILED  preStop tcpSocket :8080 failed: invalid handler");
+    let bundle = bundles().join("busybox");
+    let mut command = Command::new(bookend());
+    command.args(["--strict-kubernetes", "test"]).arg(&pod).arg("--bundle").arg(&bundle);
+    let (runtime, temporary) = (r.scratch.path().join("tmp"), r.scratch.path().join("tmp"));
+    command.args(["--run-for", "1ms"]).env("XDG_RUNTIME_DIR", runtime).env("TMPDIR", temporary);
+    finish(command, &r.scratch).fails(1).says("invalid handler");
+    let pod = r.web("lifecycle: {postStart: {exec: {command: [/bin/true]}}}");
+    let output = r.with_bundle(&pod, &["--poststart-stop", "wait", "--fault", "postStart=hang"]).fails(2);
+    output.says("the stop would wait for ever, as in Kubernetes");
+}
+
+#[test]
+fn a_rehearsals_hook_output_is_kept_where_it_is_told_to_and_not_in_the_history() {
+    let r = Rehearsal::new();
+    let pod =
+        r.web("lifecycle: {postStart: {exec: {command: [/bin/echo, hello]}}, preStop: {exec: {command: [nosuch]}}}");
+    let kept = r.scratch.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let output = r.with_bundle(&pod, &["--no-history", "--hook-log-dir", kept.to_str().unwrap()]).fails(1);
+    let ids: Vec<_> = fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [one] = ids.as_slice() else { panic!("{ids:?}") };
+    assert!(fs::read_to_string(one.join("postStart-1.log")).unwrap().ends_with("stdout hello\n"));
+    let id = one.file_name().unwrap().to_str().unwrap();
+    output.says(&format!("bookend logs {id}"));
+    let mut command = Command::new(bookend());
+    command.args(["hooks", id]).env("XDG_RUNTIME_DIR", r.scratch.path().join("tmp"));
+    finish(command, &r.scratch).fails(1).says("does not exist");
+}
+
+#[test]
+fn containers_of_one_name_are_told_apart_in_the_picture_too() {
+    let r = Rehearsal::new();
+    let stanza = "spec: {containers: [{name: web, lifecycle: {preStop: {exec: {command: [/bin/true]}}}}]}\n";
+    let pods = ["a", "b"].map(|name| format!("kind: Pod\nmetadata: {{name: {name}}}\n{stanza}"));
+    let output = r.with_bundle(&r.pod(&pods.join("---\n")), &["--run-for", "1ms"]).ok();
+    for label in ["a/web ", "b/web "] {
+        assert!(
+            output.stdout.lines().any(|line| line.starts_with(label) && line.contains("create")),
+            "{}",
+            output.stdout
+        );
+    }
+}
+
+#[test]
 fn a_rehearsal_whose_director_is_killed_cleans_up_all_the_same() {
     let r = Rehearsal::new();
     let pod = r.web(PLAIN);

@@ -10,7 +10,7 @@ use super::test::expect::Expectation;
 use super::test::fault::Fault;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
-use crate::lifecycle::model::PostStartStop;
+use crate::lifecycle::model::{Plan, PostStartStop};
 
 /// What `--version` prints after the name; runc's form.
 const VERSION: &str =
@@ -109,6 +109,14 @@ pub struct HookFlags {
     /// Take the hooks from this lifecycle file
     #[arg(long, value_name = "FILE")]
     pub lifecycle: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub manner: Manner,
+}
+
+/// How hooks are run and what is kept of them, wherever they come from.
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+pub struct Manner {
     /// Keep a copy of the hooks' output under DIR/ID
     #[arg(long, value_name = "DIR")]
     pub hook_log_dir: Option<PathBuf>,
@@ -121,6 +129,24 @@ pub struct HookFlags {
     /// Fail where Kubernetes does though bookend need not: tcpSocket hooks
     #[arg(long)]
     pub strict_kubernetes: bool,
+}
+
+impl Manner {
+    /// These flags, and where they say nothing those that stood before the verb.
+    pub fn or(&self, before: &Manner) -> Manner {
+        Manner {
+            hook_log_dir: self.hook_log_dir.as_ref().or(before.hook_log_dir.as_ref()).cloned(),
+            no_history: self.no_history || before.no_history,
+            poststart_stop: self.poststart_stop.or(before.poststart_stop),
+            strict_kubernetes: self.strict_kubernetes || before.strict_kubernetes,
+        }
+    }
+
+    /// What they say of how hooks are run.
+    pub fn apply(&self, plan: &mut Plan) {
+        plan.post_start_stop = self.poststart_stop.unwrap_or_default();
+        plan.strict_kubernetes = self.strict_kubernetes;
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -431,6 +457,8 @@ pub struct Test {
     /// Print the verdict only
     #[arg(short, long)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub manner: Manner,
 }
 
 /// A directory for all containers, or for the one that is named before it.

@@ -58,7 +58,8 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
         flags_are_global: args.hooks.pod.is_none() && args.hooks.lifecycle.is_none(),
     };
     let mut resolved = source::resolve(&sources)?;
-    flags.apply(&mut resolved.plan);
+    let manner = args.hooks.manner.or(&global.hooks.manner);
+    manner.apply(&mut resolved.plan);
     let log = Log::new(global);
     if !resolved.plan.has_hooks()
         && let Some(file) = sources.lifecycle.or(sources.pod)
@@ -66,13 +67,17 @@ pub fn prepare(global: &Global, args: &run_args::Create) -> Result<Prepared> {
         log.warn(&format!("{} names no hooks for this container", file.display()));
     }
     resolved.warnings.iter().for_each(|warning| log.warn(warning));
-    let hook_log_dir = flags.either(|flags| flags.hook_log_dir.as_deref()).map(std::path::absolute).transpose()?;
-    let no_history = global.hooks.no_history || args.hooks.no_history;
+    let hook_log_dir = manner.hook_log_dir.map(std::path::absolute).transpose()?;
     let supervised = resolved.plan.has_hooks();
     Ok(Prepared {
         bundle,
         supervised,
-        settings: Settings { plan: resolved.plan, hook_log_dir, no_history, faults: Faults::default() },
+        settings: Settings {
+            plan: resolved.plan,
+            hook_log_dir,
+            no_history: manner.no_history,
+            faults: Faults::default(),
+        },
     })
 }
 
@@ -94,12 +99,6 @@ struct Flags<'a> {
 impl<'a> Flags<'a> {
     fn either<T>(&self, of: impl Fn(&'a HookFlags) -> Option<T>) -> Option<T> {
         of(self.verb).or_else(|| of(self.global))
-    }
-
-    /// What they say of how hooks are run.
-    fn apply(&self, plan: &mut Plan) {
-        plan.post_start_stop = self.either(|flags| flags.poststart_stop).unwrap_or_default();
-        plan.strict_kubernetes = self.global.strict_kubernetes || self.verb.strict_kubernetes;
     }
 }
 

@@ -34,7 +34,7 @@ impl Again {
         }
         for flags in [&mut create.hooks, &mut again.before] {
             absolute(&mut flags.lifecycle)?;
-            absolute(&mut flags.hook_log_dir)?;
+            absolute(&mut flags.manner.hook_log_dir)?;
             if flags.pod.as_deref() != Some(Path::new(STDIN)) {
                 absolute(&mut flags.pod)?;
             }

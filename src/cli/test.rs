@@ -37,7 +37,7 @@ use target::Target;
 use verdict::Verdict;
 
 pub fn run(global: &Global, args: &Test) -> Result<u8> {
-    let (troupes, warnings) = cast::of(args).map_err(|error| with_code(2, error))?;
+    let (troupes, warnings) = cast::of(global, args).map_err(|error| with_code(2, error))?;
     let targets = Targets::open(args).map_err(|error| with_code(2, error))?;
     let log = Log::new(global);
     warnings.iter().for_each(|warning| log.warn(warning));
@@ -108,6 +108,8 @@ fn stories(verdicts: &[Verdict]) -> Vec<Story> {
         let mut life = Life::of(&act.records, None)?;
         let plan = &verdict.player.part.plan;
         life.describe(plan);
+        // Where two Pods have containers of one name, the Pod's is in it.
+        life.container = verdict.player.label.clone();
         let (records, status) = (act.records.clone(), Some(act.status.clone()));
         Some(Story { life, records, status, plan: Some(plan.clone()), output: act.logs.clone() })
     };

@@ -148,8 +148,8 @@ impl Actor {
             bundle: stage.bundle().map_err(|error| with_code(2, error))?,
             settings: Settings {
                 plan: part.plan.clone(),
-                hook_log_dir: None,
-                no_history: false,
+                hook_log_dir: part.hook_log_dir.clone(),
+                no_history: part.no_history,
                 faults: part.faults.clone(),
             },
             supervised: true,

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::super::args::Test;
+use super::super::args::{Global, Manner, Test};
 use super::expect::{Ending, Expectation};
 use super::fault::{Fault, faults};
 use super::stage::{Scene, Scenery};
 use super::wire::Part;
 use crate::lifecycle::fault::HandlerFault;
-use crate::lifecycle::model::{Hook, Plan};
+use crate::lifecycle::model::{Hook, Plan, PostStartStop};
 use crate::lifecycle::pod::{self, Chosen, Pod, Role};
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::source::{self, Invalid};
@@ -35,15 +35,17 @@ pub struct Player {
 }
 
 /// The whole cast, and what there is to say about it. All that is wrong with the files is told at once.
-pub fn of(args: &Test) -> Result<(Vec<Troupe>, Vec<String>)> {
+pub fn of(global: &Global, args: &Test) -> Result<(Vec<Troupe>, Vec<String>)> {
     let pods = read(args)?;
+    let mut manner = args.manner.or(&global.hooks.manner);
+    manner.hook_log_dir = manner.hook_log_dir.map(std::path::absolute).transpose()?;
     let mut warnings = Vec::new();
     let mut problems = Vec::new();
     let mut troupes = Vec::new();
     for (file, pod) in pods {
         let mut players = Vec::new();
         for chosen in pod.containers {
-            match player(args, &pod.name, chosen, &mut warnings) {
+            match player(args, &manner, &pod.name, chosen, &mut warnings) {
                 Ok(player) => players.push(player),
                 Err(error) => match error.downcast::<Invalid>() {
                     Ok(invalid) => problems.extend(invalid.problems),
@@ -94,7 +96,13 @@ fn read(args: &Test) -> Result<Vec<(String, Pod)>> {
     Ok(pods)
 }
 
-fn player(args: &Test, pod: &Option<String>, chosen: Chosen, warnings: &mut Vec<String>) -> Result<Player> {
+fn player(
+    args: &Test,
+    manner: &Manner,
+    pod: &Option<String>,
+    chosen: Chosen,
+    warnings: &mut Vec<String>,
+) -> Result<Player> {
     let mut problems = Problems::default();
     let container = chosen.container(&mut problems);
     if !problems.errors.is_empty() {
@@ -103,7 +111,8 @@ fn player(args: &Test, pod: &Option<String>, chosen: Chosen, warnings: &mut Vec<
     let scene = Scene::of(Scenery::of(args, &chosen.name)?, &container, chosen.role, warnings)?;
     let resolved = source::of_container(chosen.clone(), &scene.image_annotations())?;
     warnings.extend(resolved.warnings);
-    let plan = resolved.plan;
+    let mut plan = resolved.plan;
+    manner.apply(&mut plan);
     // Beside the others' hooks a fault or an expectation is about the containers that the Pod is for.
     let is_meant = chosen.role == Role::Main || args.container.is_some();
     let meant_fault = |fault: &&Fault| match fault {
@@ -136,6 +145,8 @@ fn player(args: &Test, pod: &Option<String>, chosen: Chosen, warnings: &mut Vec<
             scene,
             grace: args.grace,
             run_for: args.run_for,
+            hook_log_dir: manner.hook_log_dir.clone(),
+            no_history: manner.no_history,
             exec: args.exec.clone(),
         },
         chosen,
@@ -149,6 +160,14 @@ fn refuse_endless(hook: Hook, fault: HandlerFault, plan: &Plan) -> Result<()> {
     if hook == Hook::PostStop && endless && plan.post_stop.iter().any(|entry| entry.policy.timeout.is_none()) {
         bail!(
             "--fault {hook}={fault}: this postStop has no time limit, so the rehearsal would never end: set its timeout"
+        );
+    }
+    let waits = plan.post_start_stop == PostStartStop::Wait;
+    if hook == Hook::PostStart && endless && waits && plan.post_start.iter().any(|entry| entry.policy.timeout.is_none())
+    {
+        bail!(
+            "--fault {hook}={fault} with --poststart-stop wait: this postStart has no time limit, so the stop would wait for \
+             ever, as in Kubernetes: set its timeout, or let it be slow:DURATION"
         );
     }
     Ok(())

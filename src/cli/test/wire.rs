@@ -15,6 +15,7 @@
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -39,6 +40,8 @@ pub struct Part {
     pub grace: Option<u64>,
     pub run_for: Duration,
     pub exec: Option<String>,
+    pub hook_log_dir: Option<PathBuf>,
+    pub no_history: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
