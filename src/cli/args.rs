@@ -362,6 +362,7 @@ pub struct Ps {
 
 #[derive(Debug, Args)]
 pub struct Update {
+    /// The container
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// Take the limits from this file, as linux.resources of a config.json ("-": standard input)
