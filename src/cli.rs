@@ -33,6 +33,7 @@ pub mod state;
 pub mod stop;
 pub mod test;
 pub mod timeline;
+pub mod update;
 mod usage;
 pub mod wait;
 
@@ -116,6 +117,7 @@ fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
         Verb::Resume(args) => pause::resume(global, args),
         Verb::Spec(args) => spec::run(global, args),
         Verb::Features => features::run(),
+        Verb::Update(args) => update::run(global, args),
         Verb::Stop(args) => stop::run(global, args),
         Verb::Restart(args) => restart::run(global, args),
         Verb::Wait(args) => wait::run(global, args),

@@ -724,3 +724,63 @@ fn features_says_what_is_true() {
     let labelled = Fixture::busybox().with(|config| config["linux"]["mountLabel"] = json!("x"));
     labelled.create().fails(1).says("linux.mountLabel");
 }
+
+/// What a file of the container's control group says, wherever its controller is.
+fn cgroup_file(c: &Fixture, file: &str) -> Option<String> {
+    let dirs = common::cgroups_named(&c.id);
+    dirs.iter().find_map(|dir| std::fs::read_to_string(dir.join(file)).ok()).map(|text| text.trim().to_owned())
+}
+
+#[test]
+fn update_changes_limits_by_flags_and_by_json() {
+    if !needs_root("update_changes_limits_by_flags_and_by_json") {
+        return;
+    }
+    let c = Fixture::busybox().started();
+    c.call(&["update", "--pids-limit", "77", "--memory", "64m", &c.id]).ok();
+    let memory =
+        |c: &Fixture| cgroup_file(c, "memory.limit_in_bytes").or_else(|| cgroup_file(c, "memory.max")).unwrap();
+    assert_eq!((cgroup_file(&c, "pids.max").unwrap(), memory(&c)), ("77".to_owned(), (64 << 20).to_string()));
+
+    // As containerd and docker do it, with what they send along.
+    let given =
+        json!({"pids": {"limit": 78}, "memory": {}, "devices": [{"allow": false, "access": "rwm"}], "unknown": 1});
+    for flags in [&["--resources", "-"][..], &["--resources=-"], &["-r", "-"]] {
+        let mut command = c.command(&["update"]);
+        let mut child = command.args(flags).arg(&c.id).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), given.to_string().as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "{flags:?}");
+        assert_eq!(cgroup_file(&c, "pids.max").unwrap(), "78");
+    }
+    // Flags win over the file; a frozen container can be changed too.
+    let file = c.scratch.path().join("limits.json");
+    std::fs::write(&file, r#"{"pids": {"limit": 5}}"#).unwrap();
+    c.verb("pause").ok();
+    c.call(&["update", "--resources", file.to_str().unwrap(), "--pids-limit", "-1", &c.id]).ok();
+    assert_eq!(cgroup_file(&c, "pids.max").unwrap(), "max");
+    c.verb("resume").ok();
+    assert_eq!(memory(&c), (64 << 20).to_string());
+}
+
+#[test]
+fn update_refuses_what_is_no_limit_and_who_is_not_there() {
+    let c = Fixture::busybox().started();
+    let file = c.scratch.path().join("limits.json");
+    let path = file.to_str().unwrap();
+    c.verb("update").fails(1).says("nothing to change");
+    c.call(&["update", "--memory", "much", &c.id]).fails(2).says("is no size");
+    c.call(&["update", "--resources", "/nonexistent", &c.id]).fails(1).says("read resources from /nonexistent");
+    for (text, words) in [
+        ("{", "parse the resources"),
+        ("[]", "must be an object"),
+        (r#"{"pids": {"limit": "many"}}"#, "many"),
+        (r#"{"blockIO": {"weight": 10}}"#, "linux.resources.blockIO"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        c.call(&["update", "--resources", path, &c.id]).fails(1).says(words);
+    }
+    c.call(&["update", "--pids-limit", "9", "nosuch"]).fails(1).says("does not exist");
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    c.wait_for("the end", |c| c.status() == "stopped");
+    c.call(&["update", "--pids-limit", "9", &c.id]).fails(1).says("cannot update a container in the stopped state");
+}

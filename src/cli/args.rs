@@ -175,6 +175,8 @@ pub enum Verb {
     Resume(Id),
     /// Write a config.json to begin with
     Spec(Spec),
+    /// Give a container other limits
+    Update(Update),
     /// Print what this runtime can do, as JSON
     Features,
     /// Stop a container: preStop, stop signal, grace period, SIGKILL
@@ -382,6 +384,55 @@ pub struct Ps {
     /// Options for ps(1), -ef unless given
     #[arg(value_name = "PS-OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
     pub options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    /// Take the limits from this file, as linux.resources of a config.json ("-": standard input)
+    #[arg(short, long, value_name = "FILE")]
+    pub resources: Option<PathBuf>,
+    /// The most bytes of memory: 512m, 2g, -1 (no limit)
+    #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_hyphen_values = true)]
+    pub memory: Option<i64>,
+    /// What is left to it when memory is short, in bytes
+    #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_hyphen_values = true)]
+    pub memory_reservation: Option<i64>,
+    /// The most bytes of memory and swap together
+    #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_hyphen_values = true)]
+    pub memory_swap: Option<i64>,
+    /// The most processes
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub pids_limit: Option<i64>,
+    /// The span in which --cpu-quota counts, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_period: Option<u64>,
+    /// The most CPU time in a period, in microseconds
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub cpu_quota: Option<i64>,
+    /// How much unused CPU time it may save up, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_burst: Option<u64>,
+    /// Its share of the CPU among others, 1024 being usual
+    #[arg(long, value_name = "SHARES")]
+    pub cpu_share: Option<u64>,
+    /// 1: it runs only when nothing else does
+    #[arg(long, value_name = "0|1")]
+    pub cpu_idle: Option<i64>,
+    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    pub cpu_rt_period: Option<u64>,
+    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    pub cpu_rt_runtime: Option<i64>,
+    /// The CPUs that it may use: 0-3,7
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// The memory nodes that it may use
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    #[arg(long, value_name = "WEIGHT", hide = true)]
+    pub blkio_weight: Option<u16>,
 }
 
 #[derive(Debug, Args)]

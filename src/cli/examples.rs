@@ -213,6 +213,15 @@ pub const PAGES: &[Page] = &[
         exit_codes: RUNTIME,
     },
     Page {
+        verb: "update",
+        group: Group::Runtime,
+        examples: &[
+            Example("bookend update --memory 512m --pids-limit 200 web", "limits by flags"),
+            Example("bookend update --resources limits.json web", "as linux.resources of a config.json"),
+        ],
+        exit_codes: RUNTIME,
+    },
+    Page {
         verb: "features",
         group: Group::Runtime,
         examples: &[Example(

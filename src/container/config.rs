@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use anyhow::{Result, anyhow, bail};
 use nix::sys::stat::Mode;
-use oci_spec::runtime::{Capability, Spec};
+use oci_spec::runtime::{Capability, LinuxResources, Spec};
 use serde_json::Value;
 
 use crate::container::rootfs;
@@ -71,6 +71,15 @@ pub fn parse(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
         spec => spec.map_err(|error| positioned(&error))?,
     };
     Ok((spec, warnings))
+}
+
+/// `linux.resources` by itself, as `update` gets it: the same rules hold for it.
+pub fn resources(given: &Value) -> Result<LinuxResources> {
+    let mut whole = super::spec::template(false);
+    whole["linux"]["resources"] = given.clone();
+    let (spec, _) = parse(&serde_json::to_vec(&whole)?)?;
+    let linux = spec.linux().as_ref();
+    Ok(linux.and_then(|linux| linux.resources().clone()).unwrap_or_default())
 }
 
 /// serde_json's words with the position in front: `line 3 column 7: expected value`.

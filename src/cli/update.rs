@@ -1,0 +1,152 @@
+//! `update`: other limits for a container that exists.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+
+use super::args::{Global, Update};
+use super::lookup;
+use crate::container::config;
+use crate::container::state::{ContainerError, Status};
+
+/// Limits are a page of JSON.
+const LONGEST: u64 = 1 << 20;
+
+pub fn run(global: &Global, args: &Update) -> Result<u8> {
+    let mut wanted = match &args.resources {
+        Some(file) => read(file)?,
+        None => json!({}),
+    };
+    // What flags say wins, as in runc.
+    merge(&mut wanted, of_flags(args));
+    if wanted.as_object().is_none_or(Map::is_empty) {
+        bail!("nothing to change: give --resources FILE or a limit (`bookend update --help` lists them)");
+    }
+    // Device rules are the container's for life: callers send them along with what they change.
+    wanted.as_object_mut().map(|fields| fields.remove("devices"));
+    let resources = config::resources(&wanted)?;
+    let container = lookup::container(global, &args.id)?;
+    match container.state.status(&container.dir) {
+        Status::Created | Status::Running | Status::Paused => {}
+        found => bail!(ContainerError::WrongStatus { operation: "update", found }),
+    }
+    if container.state.cgroup.is_none() {
+        bail!("container {} has no control group, so it has no limits: it is rootless without delegation", args.id);
+    }
+    container.state.cgroup.set(&resources)?;
+    Ok(0)
+}
+
+/// The object of a file; `-` is standard input.
+fn read(path: &Path) -> Result<Value> {
+    let mut text = Vec::new();
+    let from_file = |text: &mut Vec<u8>| File::open(path)?.take(LONGEST + 1).read_to_end(text);
+    let read = match path.to_str() {
+        Some("-") => std::io::stdin().take(LONGEST + 1).read_to_end(&mut text),
+        _ => from_file(&mut text),
+    };
+    let name = if path.to_str() == Some("-") { "standard input".to_owned() } else { path.display().to_string() };
+    read.with_context(|| format!("read resources from {name}"))?;
+    if text.len() as u64 > LONGEST {
+        bail!("read resources from {name}: more than {} KiB", LONGEST >> 10);
+    }
+    let value: Value = serde_json::from_slice(&text).with_context(|| format!("parse the resources of {name}"))?;
+    if !value.is_object() {
+        bail!("parse the resources of {name}: must be an object as linux.resources of a config.json");
+    }
+    Ok(value)
+}
+
+/// What the flags ask for, in the words of linux.resources.
+fn of_flags(args: &Update) -> Value {
+    let fields = [
+        ("pids", "limit", args.pids_limit.map(Value::from)),
+        ("memory", "limit", args.memory.map(Value::from)),
+        ("memory", "reservation", args.memory_reservation.map(Value::from)),
+        ("memory", "swap", args.memory_swap.map(Value::from)),
+        ("cpu", "period", args.cpu_period.map(Value::from)),
+        ("cpu", "quota", args.cpu_quota.map(Value::from)),
+        ("cpu", "burst", args.cpu_burst.map(Value::from)),
+        ("cpu", "shares", args.cpu_share.map(Value::from)),
+        ("cpu", "idle", args.cpu_idle.map(Value::from)),
+        ("cpu", "realtimePeriod", args.cpu_rt_period.map(Value::from)),
+        ("cpu", "realtimeRuntime", args.cpu_rt_runtime.map(Value::from)),
+        ("cpu", "cpus", args.cpuset_cpus.clone().map(Value::from)),
+        ("cpu", "mems", args.cpuset_mems.clone().map(Value::from)),
+        ("blockIO", "weight", args.blkio_weight.map(Value::from)),
+    ];
+    let mut wanted = json!({});
+    for (group, field, value) in fields {
+        if let Some(value) = value {
+            wanted[group][field] = value;
+        }
+    }
+    wanted
+}
+
+/// Fields of `nearer` replace those of `base`.
+fn merge(base: &mut Value, nearer: Value) {
+    match (base, nearer) {
+        (Value::Object(base), Value::Object(nearer)) => {
+            for (key, value) in nearer {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, nearer) => *base = nearer,
+    }
+}
+
+/// A number of bytes as docker and runc take it: `-1` (no limit), `1048576`, `512m`, `1.5GiB`.
+pub fn bytes(text: &str) -> Result<i64, String> {
+    let bad =
+        || format!("{text:?} is no size: write bytes, or a number with k, m, g or t (512m); -1 takes the limit away");
+    if text == "-1" {
+        return Ok(-1);
+    }
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().map_err(|_| bad())?;
+    let unit = text[digits..].trim_start().to_ascii_lowercase();
+    let power = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(bad()),
+    };
+    let bytes = number * 1024_f64.powi(power);
+    if bytes <= i64::MAX as f64 { Ok(bytes as i64) } else { Err(bad()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_docker_reads_them() {
+        for (text, size) in [
+            ("-1", -1),
+            ("0", 0),
+            ("1048576", 1 << 20),
+            ("512m", 512 << 20),
+            ("1.5G", 3 << 29),
+            ("1KiB", 1024),
+            ("2b", 2),
+        ] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in ["", "m", "-2", "1x", "1e3", "99999999999t", "1 2"] {
+            assert!(bytes(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_flags_say_wins_over_the_file_field_by_field() {
+        let mut wanted = json!({"memory": {"limit": 1, "swap": 2}, "pids": {"limit": 3}});
+        merge(&mut wanted, json!({"memory": {"limit": 9}}));
+        assert_eq!(wanted, json!({"memory": {"limit": 9, "swap": 2}, "pids": {"limit": 3}}));
+    }
+}
