@@ -103,5 +103,8 @@ fn v_36_a_grace_that_is_no_whole_number_is_a_usage_error_and_nothing_is_touched(
     for grace in ["--grace=-1", "--grace=1.5", "--grace=soon", "--grace="] {
         c.call(&["stop", grace, &c.id]).fails(2);
     }
+    for grace in ["-1", "1.5"] {
+        c.call(&["stop", "--grace", grace, &c.id]).fails(2).says("write whole seconds, 0 or more");
+    }
     assert_eq!(c.status(), "running");
 }

@@ -36,8 +36,8 @@ pub fn is_ended_by_pre_stop(subject: &Subject, problems: &mut Problems) {
             ),
             Blow::Signals => (
                 Severity::Warning,
-                "ends PID 1 and does not wait: Kubernetes records FailedPreStopHook (137) if it exits before the hook, \
-                 and sends the stop signal at once if not",
+                "ends PID 1: Kubernetes records FailedPreStopHook (137) if it exits before the hook, \
+                 and sends the stop signal as soon as the hook returns if not",
             ),
             Blow::StopsServer => (
                 Severity::Info,
@@ -101,6 +101,8 @@ fn signalled(arguments: &[Word]) -> Option<(Option<Signal>, Vec<&str>)> {
         let Some(word) = word.literal() else { continue };
         match word.strip_prefix('-') {
             Some("s" | "n" | "-signal") => signal = Signal::parse(words.next()?.literal()?),
+            // It lists the names of signals.
+            Some("l" | "L") => return None,
             Some("-") => {}
             Some("0") if is_first => signal = None,
             Some(flag) if is_first && Signal::parse(flag).is_some() => signal = Signal::parse(flag),
@@ -148,6 +150,7 @@ mod tests {
             ("kill -9 1", Some(Blow::DoesNothing)),
             ("kill -HUP 1", None),
             ("kill -0 1", None),
+            ("kill -l 1", None),
             ("kill -USR1 1", None),
             ("kill 12", None),
             ("kill $(cat /run/nginx.pid)", None),

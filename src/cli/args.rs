@@ -282,7 +282,7 @@ pub struct Kill {
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// A name with or without SIG, or a number
-    #[arg(value_name = "SIGNAL", allow_hyphen_values = true)]
+    #[arg(value_name = "SIGNAL", allow_negative_numbers = true)]
     pub signal: Option<String>,
     /// To every process of the container
     #[arg(short, long)]
@@ -308,7 +308,7 @@ pub struct Exec {
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// What is executed, with its arguments
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_negative_numbers = true)]
     pub command: Vec<String>,
     /// Take the process from this JSON file
     #[arg(short, long, value_name = "FILE")]
@@ -382,7 +382,7 @@ pub struct Ps {
     #[arg(short, long, default_value = "table")]
     pub format: TableFormat,
     /// Options for ps(1), -ef unless given
-    #[arg(value_name = "PS-OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "PS-OPTION", trailing_var_arg = true, allow_negative_numbers = true)]
     pub options: Vec<String>,
 }
 
@@ -395,22 +395,22 @@ pub struct Update {
     #[arg(short, long, value_name = "FILE")]
     pub resources: Option<PathBuf>,
     /// The most bytes of memory: 512m, 2g, -1 (no limit)
-    #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_negative_numbers = true)]
     pub memory: Option<i64>,
     /// What is left to it when memory is short, in bytes
-    #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_negative_numbers = true)]
     pub memory_reservation: Option<i64>,
     /// The most bytes of memory and swap together
-    #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_negative_numbers = true)]
     pub memory_swap: Option<i64>,
     /// The most processes
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
     /// The span in which --cpu-quota counts, in microseconds
     #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_period: Option<u64>,
     /// The most CPU time in a period, in microseconds
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
     pub cpu_quota: Option<i64>,
     /// How much unused CPU time it may save up, in microseconds
     #[arg(long, value_name = "MICROSECONDS")]
@@ -451,7 +451,7 @@ pub struct Stop {
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// The grace period of this stop, in whole seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_grace)]
     pub grace: Option<u64>,
     /// Print nothing
     #[arg(short, long)]
@@ -477,7 +477,7 @@ pub struct Test {
     #[arg(long, value_name = "[NAME=]PATH[:TAG]", value_parser = For::parser())]
     pub image: Vec<For>,
     /// The grace period of the stop, in whole seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_grace)]
     pub grace: Option<u64>,
     /// How long the containers run before they are stopped: 2s, 500ms, 1m30s
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
@@ -679,6 +679,11 @@ pub enum CheckFormat {
     Json,
     Sarif,
     Github,
+}
+
+/// V-36
+fn parse_grace(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text:?} is no grace period: write whole seconds, 0 or more"))
 }
 
 /// `5`, `1.5s`, `500ms`, `1m30s`, `2h`

@@ -125,7 +125,7 @@ pub const RULES: [Facts; 48] = [
         Rule::InitHook,
         "init-hook",
         "Init and ephemeral containers have no hooks",
-        "move the hook to a container, or make this one a sidecar with restartPolicy: Always",
+        "move the hook to a container; an init container can be made a sidecar by restartPolicy: Always",
     ),
     facts(
         Rule::UndeclaredPort,
