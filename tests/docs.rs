@@ -1,4 +1,5 @@
-//! What README.md, hooks/README.md and docs/seeing.md show is true: their commands are run here as they stand.
+//! What README.md, hooks/README.md and the pages of docs/ on seeing, CI and troubleshooting show is true: their commands are
+//! run here as they stand.
 
 mod common;
 

@@ -3,8 +3,9 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::{Output, Scratch, bookend, bundles, finish, repository};
 
@@ -614,8 +615,8 @@ fn a_rehearsal_whose_director_is_killed_cleans_up_all_the_same() {
     let pod = r.web(PLAIN);
     let bundle = bundles().join("busybox");
     let mut command = r.command(&pod, &["--bundle", bundle.to_str().unwrap(), "--run-for", "300s"]);
-    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(lines.by_ref().any(|line| line.unwrap().contains("running after")));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -668,12 +669,57 @@ fn an_interrupted_rehearsal_is_not_passed() {
     let report = r.scratch.path().join("report.xml");
     let args = ["--bundle", bundle.to_str().unwrap(), "--exec", "sleep 300", "--junit", report.to_str().unwrap()];
     let mut command = r.command(&pod, &args);
-    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(lines.by_ref().any(|line| line.unwrap().contains("exec sleep 300")));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGINT).unwrap();
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert!(rest.iter().any(|line| line.contains("bookend: interrupted")), "{rest:?}");
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(!report.exists(), "a report of nothing is left");
+}
+
+#[test]
+fn a_lifecycle_file_is_rehearsed_on_the_entrypoint_of_the_bundle() {
+    let r = Rehearsal::new();
+    let file = r.scratch.path().join("drain.yaml");
+    let text = fs::read_to_string(repository().join("hooks/sleep-before-stop.yaml")).unwrap();
+    fs::write(&file, text.replace("seconds: 5", "seconds: 1")).unwrap();
+    r.with_bundle(&file, &[]).ok().says("preStop sleep").says("drain: passed");
+    // All four hooks, and the place of one that failed.
+    fs::write(
+        &file,
+        "lifecycle:\n  preStop: {exec: {command: [/bin/sh, -c, exit 3]}}\nextensions:\n  preStart: [{sleep: {seconds: 0}}]\n  \
+         postStop: [{exec: {command: ['true']}}]\n",
+    )
+    .unwrap();
+    let output = r.with_bundle(&file, &[]).fails(1);
+    for words in ["drain.yaml:2:3", "preStop exec", "exit code 3", "preStart sleep", "postStop exec"] {
+        assert!(output.stdout.contains(words), "{words:?} in {}", output.stdout);
+    }
+    // It says nothing of a program, and is checked as everywhere.
+    let rootfs = bundles().join("busybox/rootfs");
+    r.run(&file, &["--rootfs", rootfs.to_str().unwrap()]).fails(2).says("names no command");
+    fs::write(&file, "lifecycle: {preStop: {}}\n").unwrap();
+    r.with_bundle(&file, &[]).fails(2).says("lifecycle.preStop: Required value: must specify a handler type");
+}
+
+#[test]
+fn p_06_who_interrupts_an_endless_post_start_sees_what_it_did() {
+    let r = Rehearsal::new();
+    let pod = r.web("lifecycle:\n  postStart: {exec: {command: [/bin/sh, -c, 'echo locked >&2; sleep 1000']}}");
+    let bundle = bundles().join("busybox");
+    let mut command = r.command(&pod, &["--bundle", bundle.to_str().unwrap()]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("start (postStart exec)")));
+    std::thread::sleep(std::time::Duration::from_millis(700)); // for the hook, of which nothing tells before its end
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGINT).unwrap();
+    let told: String = lines.map(|line| line.unwrap() + "\n").collect();
+    let output = child.wait_with_output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}{told}");
+    assert!(told.contains("this is how far they had come"), "{told}");
+    assert!(shown.contains("postStart exec") && shown.contains("web: failed"), "{shown}");
 }

@@ -31,7 +31,7 @@ use super::with_code;
 use crate::lifecycle::time::Instant;
 use crate::lifecycle::timeline::{Life, Story};
 use crate::linux::clock;
-use director::Director;
+use director::{Director, Outcome};
 use progress::Progress;
 use target::Target;
 use verdict::Verdict;
@@ -44,9 +44,14 @@ pub fn run(global: &Global, args: &Test) -> Result<u8> {
     let jobs = args.jobs.map(usize::from).or(std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let containers = troupes.iter().map(|troupe| troupe.players.len()).sum();
     let progress = Progress::new(args.quiet, containers);
-    let fates = Director::new(&troupes, jobs, args.run_for, progress)?.direct().map_err(|error| with_code(1, error))?;
+    let Outcome { fates, interrupted } = Director::new(&troupes, jobs, args.run_for, progress)?.direct()?;
     let players = troupes.iter().flat_map(|troupe| &troupe.players);
     let verdicts: Vec<Verdict> = players.zip(fates).map(|(player, fate)| Verdict::of(player, fate)).collect();
+    if interrupted {
+        // Whoever waited for a hook without end wants to know what it did until now.
+        print(args, &verdicts)?;
+        return Err(with_code(1, anyhow!("interrupted: the containers were killed; this is how far they had come")));
+    }
     targets.write(&verdicts)?;
     print(args, &verdicts)?;
     Ok(failure(&verdicts))

@@ -18,7 +18,7 @@ pub struct Chosen {
     pub name: String,
     /// The file, as messages show it.
     file: String,
-    /// `spec.containers[0]`, `spec.template.spec.containers[0]`.
+    /// `spec.containers[0]`, `spec.template.spec.containers[0]`; empty for a lifecycle file.
     pub path: String,
     pub container: Node,
     pub role: Role,
@@ -115,6 +115,12 @@ pub fn find(path: &Path, name: Option<&str>, problems: &mut Problems) -> Option<
 pub fn all(path: &Path, problems: &mut Problems) -> Vec<Pod> {
     let label = file::label(path);
     let Some(documents) = file::documents(path, problems) else { return Vec::new() };
+    if let [root] = documents.as_slice()
+        && is_lifecycle(root)
+    {
+        let chosen = Chosen::of_lifecycle(path, root);
+        return vec![Pod { name: None, containers: vec![chosen] }];
+    }
     let templates = templates(&documents, &label, problems).unwrap_or_default();
     let pod = |template: Template| {
         let mut containers = listed(&template, "initContainers", &label, problems);
@@ -123,6 +129,12 @@ pub fn all(path: &Path, problems: &mut Problems) -> Vec<Pod> {
         Pod { name: template.name.map(str::to_owned), containers }
     };
     templates.into_iter().map(pod).collect()
+}
+
+/// Whether a document has the shape of lifecycle.md section 2 and is no Kubernetes object.
+fn is_lifecycle(root: &Node) -> bool {
+    let has = |field: &str| root.get(field).is_some();
+    !has("kind") && !has("spec") && (has("lifecycle") || has("extensions"))
 }
 
 /// The Pods of a file; that there is none is a problem.
@@ -301,8 +313,29 @@ impl Chosen {
         }
     }
 
+    /// The hooks of a lifecycle file, as those of a container of which it says nothing else.
+    fn of_lifecycle(path: &Path, root: &Node) -> Chosen {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| *stem != "-");
+        Chosen {
+            name: stem.unwrap_or("container").to_owned(),
+            file: file::label(path),
+            path: String::new(),
+            container: root.clone(),
+            role: Role::Main,
+            spec: Arc::new(root.clone()),
+            metadata: None,
+        }
+    }
+
+    fn is_of_lifecycle(&self) -> bool {
+        self.path.is_empty()
+    }
+
     /// The hooks of the container, by stanza and by annotation.
     pub fn wishes(&self, problems: &mut Problems) -> Wishes {
+        if self.is_of_lifecycle() {
+            return validate::shape(&self.container, &self.file, problems);
+        }
         let mut wishes = Wishes::default();
         self.misspelt(problems);
         wishes.grace = self.spec.get("terminationGracePeriodSeconds").and_then(|node| validate::grace(node, problems));

@@ -42,6 +42,9 @@ use crate::supervisor::succession::{self, Succession};
 
 /// How often a long wait says that it goes on.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Said of a start that may last for ever.
+const NO_LIMIT: &str = " (no time limit; ^C ends it and shows how far it came)";
 /// How long a supervisor may take for its own end, when the container is gone.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 /// A longer line of the ENTRYPOINT's is shown in parts.
@@ -232,6 +235,13 @@ impl Actor {
         self.ask(Request::Start, what, stop_at)
     }
 
+    /// Whether a hook that never ends would keep the container from ever running (P-06).
+    fn starts_without_limit(&self, request: Request) -> bool {
+        let plan = &self.part.plan;
+        let mut entries = [Hook::PreStart, Hook::PostStart].into_iter().flat_map(|hook| plan.entries(hook));
+        request == Request::Start && entries.any(|entry| entry.policy.timeout.is_none())
+    }
+
     /// Asks the supervisor, or the successor of one that was lost (S-27); None when its work is done.
     fn call(&mut self, request: Request) -> Result<Option<OwnedFd>> {
         for _ in 0..SUCCESSORS {
@@ -274,7 +284,8 @@ impl Actor {
                     stopping = self.call(Request::Stop { grace_seconds: self.part.grace })?;
                 }
                 Woken::Time => {
-                    self.doing(&format!("waiting for {what}: {}", spent(begun)));
+                    let hint = if self.starts_without_limit(request) { NO_LIMIT } else { "" };
+                    self.doing(&format!("waiting for {what}: {}{hint}", spent(begun)));
                     next_word = next_word + PATIENCE;
                 }
                 Woken::Order => self.kill_if_asked()?,

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Child, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signalfd::SignalFd;
@@ -35,6 +35,13 @@ pub enum Fate {
         code: u8,
         error: String,
     },
+}
+
+/// What became of all.
+pub struct Outcome {
+    pub fates: Vec<Fate>,
+    /// A signal came, and the containers were killed.
+    pub interrupted: bool,
 }
 
 /// One container under way.
@@ -125,8 +132,8 @@ impl<'a> Director<'a> {
         Ok(Director { pods, jobs, run_for, progress, signals, interrupted: false })
     }
 
-    /// Takes all Pods to their ends; the fates of the containers, in their order. An error if a signal came in between.
-    pub fn direct(mut self) -> Result<Vec<Fate>> {
+    /// Takes all Pods to their ends; the fates of the containers, in their order.
+    pub fn direct(mut self) -> Result<Outcome> {
         loop {
             self.advance();
             if self.pods.iter().all(|pod| matches!(pod.scene, Scene::Over)) {
@@ -139,11 +146,9 @@ impl<'a> Director<'a> {
             }
             self.progress.redraw();
         }
-        if self.interrupted {
-            bail!("interrupted: the containers were killed, and nothing was shown");
-        }
         let cues = self.pods.into_iter().flat_map(|pod| pod.cues);
-        Ok(cues.map(|cue| cue.fate.unwrap_or(Fate::Unborn)).collect())
+        let fates = cues.map(|cue| cue.fate.unwrap_or(Fate::Unborn)).collect();
+        Ok(Outcome { fates, interrupted: self.interrupted })
     }
 
     /// Moves every Pod on as far as it can go.
