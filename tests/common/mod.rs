@@ -171,7 +171,9 @@ impl Fixture {
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(["/bin/entrypoint"]);
         config["root"]["readonly"] = json!(false);
-        let id = format!("bt-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // With the time, since the history of root outlives a run, and the numbers of processes come again.
+        let time = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() & 0xff_ffff;
+        let id = format!("bt-{time:06x}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         Fixture { id, scratch, config, lifecycle: json!({}), flags: Vec::new(), leftovers_allowed: false }
     }
 

