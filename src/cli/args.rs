@@ -282,7 +282,7 @@ pub struct Kill {
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// A name with or without SIG, or a number
-    #[arg(value_name = "SIGNAL", allow_negative_numbers = true)]
+    #[arg(value_name = "SIGNAL", allow_hyphen_values = true)]
     pub signal: Option<String>,
     /// To every process of the container
     #[arg(short, long)]
@@ -308,7 +308,7 @@ pub struct Exec {
     #[arg(value_name = "ID")]
     pub id: ContainerId,
     /// What is executed, with its arguments
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_negative_numbers = true)]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
     /// Take the process from this JSON file
     #[arg(short, long, value_name = "FILE")]
@@ -382,7 +382,7 @@ pub struct Ps {
     #[arg(short, long, default_value = "table")]
     pub format: TableFormat,
     /// Options for ps(1), -ef unless given
-    #[arg(value_name = "PS-OPTION", trailing_var_arg = true, allow_negative_numbers = true)]
+    #[arg(value_name = "PS-OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
     pub options: Vec<String>,
 }
 

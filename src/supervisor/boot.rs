@@ -65,6 +65,7 @@ impl Handover<'_> {
     /// Starts a supervisor beside us and waits until it has taken the container over.
     pub fn spawn(&self) -> Result<()> {
         let (said, ready) = fork::pipe()?;
+        #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "what makes it fail is in test builds only"))]
         let mut command = self.command(ready.as_fd())?;
         #[cfg(debug_assertions)]
         command.envs(std::env::vars_os().filter(|(name, _)| name == super::perform::FAIL_AT));
