@@ -63,7 +63,8 @@ pub fn needs_tool(test: &str, program: &str) -> bool {
     skip(test, &format!("needs {program}"))
 }
 
-fn skip(test: &str, why: &str) -> bool {
+/// Counts a test as skipped; false.
+pub fn skip(test: &str, why: &str) -> bool {
     println!("skipped: {test}: {why}");
     if let Some(path) = std::env::var_os("BOOKEND_TEST_SKIPS") {
         let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
