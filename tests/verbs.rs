@@ -218,7 +218,6 @@ fn verbs_that_are_not_there_say_so() {
         c.call(&[verb, "x"]).fails(1).says(&format!("bookend: {verb}: ")).says("is not offered");
     }
     c.call(&["events", "x"]).fails(1).says("bookend: events: ").says("not supported by this version");
-    c.call(&["--systemd-cgroup", "state", "x"]).fails(1).says("--systemd-cgroup");
 }
 
 // ── messages, and where they go ──

@@ -36,7 +36,7 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
     if container.state.cgroup.is_none() {
         bail!("container {} has no control group, so it has no limits: it is rootless without delegation", args.id);
     }
-    container.state.cgroup.set(&resources)?;
+    container.state.cgroup.update(&resources)?;
     Ok(0)
 }
 
