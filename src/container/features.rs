@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::hooks::Point;
 use super::{capabilities, rootfs, seccomp, state};
+use crate::linux::probe::{self, Answer, Call};
 
 /// `bookend features`. `unsafe_annotations` are the keys that change what the runtime does.
 pub fn document(unsafe_annotations: &[String]) -> Value {
@@ -21,7 +22,7 @@ pub fn document(unsafe_annotations: &[String]) -> Value {
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": probe::try_call(Call::MountSetattr) == Answer::There } },
             "netDevices": { "enabled": false },
         },
         "annotations": {
