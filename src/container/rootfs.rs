@@ -27,7 +27,7 @@ pub use crate::cgroup::CgroupMount;
 use crate::container::bundle::Bundle;
 use crate::linux::mount::MountAttributes;
 use masks::Masks;
-use mounts::{Copy, Kind, Source};
+use mounts::{Kind, Source};
 use options::{Options, READONLY, Symlinks};
 use path::{Links, Missing, O_PATH, Root};
 use tree::Tree;
@@ -60,14 +60,6 @@ pub struct Sources {
     root: Source,
     /// By the index of the mount.
     binds: Vec<Option<Source>>,
-    copies: Option<Copies>,
-}
-
-#[derive(Debug)]
-struct Copies {
-    root_place: OwnedFd,
-    root: Tree,
-    binds: Vec<Option<Copy>>,
 }
 
 impl Sources {
@@ -86,20 +78,19 @@ impl Sources {
                 _ => None,
             });
         }
-        Ok(Sources { root, binds, copies: None })
+        Ok(Sources { root, binds })
     }
 
     /// Finds everything again in init's new mount namespace. Best called before init takes its mapped ids: then it has
-    /// the caller's rights to paths on the host. `prepare` calls it if nobody has.
+    /// the caller's rights to paths on the host. `prepare` tries again what these do not reach, with the rights of
+    /// init's root: podman keeps `--userns=keep-id` file systems below a directory of the container's root, 0700.
     pub fn enter(&mut self) -> Result<()> {
-        if self.copies.is_some() {
-            return Ok(());
-        }
-        let (root_place, root) = self.root.copy_mount().context("root file system")?;
-        let copy = |source: &mut Option<Source>| source.as_mut().map(Source::copy).transpose();
-        let binds = self.binds.iter_mut().map(copy).collect::<Result<_>>().context("source of a bind mount")?;
-        self.copies = Some(Copies { root_place, root, binds });
-        Ok(())
+        let enter = |source: &mut Source| match source.enter() {
+            Err(error) if is_denied(&error) => Ok(()),
+            entered => entered,
+        };
+        enter(&mut self.root).context("root file system")?;
+        self.binds.iter_mut().flatten().try_for_each(enter).context("source of a bind mount")
     }
 }
 
@@ -109,6 +100,10 @@ fn open_bind(bundle: &Bundle, mount: &Mount, path: PathBuf, recursive: bool, opt
         source.map_ids(&namespace, below).context("map its ids")?;
     }
     Ok(source)
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// A root file system that is complete, and not yet the root.
@@ -125,26 +120,22 @@ pub fn set_up(bundle: &Bundle, sources: Sources, cgroup: &[CgroupMount], options
 }
 
 /// The first half of `set_up`. OCI hooks of type createContainer run after it (runtime.md "lifecycle").
-pub fn prepare(
-    bundle: &Bundle,
-    mut sources: Sources,
-    cgroup: &[CgroupMount],
-    options: &RootfsOptions,
-) -> Result<Prepared> {
+pub fn prepare(bundle: &Bundle, sources: Sources, cgroup: &[CgroupMount], options: &RootfsOptions) -> Result<Prepared> {
     // Modes are what we give.
     let mask = umask(Mode::empty());
-    sources.enter()?;
-    let copies = sources.copies.expect("enter fills them");
+    let (root_place, root) = sources.root.mount().context("root file system")?;
+    let copied = |source: Option<Source>| source.map(Source::copied).transpose();
+    let binds = sources.binds.into_iter().map(copied).collect::<Result<_>>().context("source of a bind mount")?;
     let config = &bundle.config;
 
     // Nothing that is mounted here reaches the host, whatever was shared. The copies that are to stay shared exist.
     mount_change("/", Propagation::DOWNSTREAM | Propagation::REC)
         .map_err(io::Error::from)
         .context("cut the mounts off from the host's")?;
-    let root = attach_root(copies.root, copies.root_place)
+    let root = attach_root(root, root_place)
         .with_context(|| format!("mount the root file system {}", bundle.rootfs().display()))?;
 
-    let late = mounts::make_all(&root.0, config, copies.binds, cgroup, options)?;
+    let late = mounts::make_all(&root.0, config, binds, cgroup, options)?;
     devices::set_up(&root.0, config, options.user_namespace)?;
     make_cwd(&root.0, config);
     Masks::new(devices::open_null()?).apply(&root.0, config, |_| Ok(true))?;

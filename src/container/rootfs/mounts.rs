@@ -424,6 +424,7 @@ pub(super) struct Source {
     symlinks: Symlinks,
     /// With the ids of the mount. `create` has the rights for that, init in a user namespace has not.
     mapped: Option<Tree>,
+    copy: Option<(OwnedFd, Tree)>,
 }
 
 /// What init has of a source.
@@ -438,7 +439,7 @@ impl Source {
     /// Opens the source where the host is visible: it is known to be there before anything is made.
     pub fn open(path: PathBuf, recursive: bool, symlinks: Symlinks) -> Result<Source> {
         let seen = open_source(&path, symlinks)?;
-        Ok(Source { path, seen, recursive, symlinks, mapped: None })
+        Ok(Source { path, seen, recursive, symlinks, mapped: None, copy: None })
     }
 
     /// Copies it with the ids of a user namespace (config.md "mounts", `uidMappings`).
@@ -456,24 +457,38 @@ impl Source {
         Ok(())
     }
 
-    /// Copies the source, in the mount namespace that we are in now: the kernel lets nobody copy from another one.
-    pub fn copy(&mut self) -> Result<Copy> {
+    /// Copies the mount at the source, in the mount namespace that we are in now: the kernel lets nobody copy from
+    /// another one. It has to be the file that `create` saw.
+    pub fn enter(&mut self) -> Result<()> {
+        if self.mapped.is_none() {
+            self.copy = Some(self.find_and_copy()?);
+        }
+        Ok(())
+    }
+
+    /// What becomes of the source at its destination.
+    pub fn copied(self) -> Result<Copy> {
         if self.symlinks.copy && FileType::from_raw_mode(fstat(&self.seen)?.st_mode) == FileType::Symlink {
             return Ok(Copy::Link(OsString::from_vec(readlinkat(&self.seen, "", Vec::new())?.into_bytes())));
         }
-        Ok(Copy::Mount(self.copy_mount()?.1))
+        Ok(Copy::Mount(self.mount()?.1))
     }
 
-    /// Copies the mount at the source. It has to be the file that `create` saw.
-    pub fn copy_mount(&mut self) -> Result<(OwnedFd, Tree)> {
+    /// The place in this mount namespace and the copy that `create` or `enter` made, or that is made now.
+    pub fn mount(mut self) -> Result<(OwnedFd, Tree)> {
+        match (self.mapped.take(), self.copy.take()) {
+            (Some(mapped), _) => Ok((self.seen, mapped)),
+            (None, Some(copy)) => Ok(copy),
+            (None, None) => self.find_and_copy(),
+        }
+    }
+
+    fn find_and_copy(&self) -> Result<(OwnedFd, Tree)> {
         let here = open_source(&self.path, self.symlinks)?;
         if !same_file(&self.seen, &here)? {
             bail!("{} was replaced while the container was being created", self.path.display());
         }
-        let tree = match self.mapped.take() {
-            Some(tree) => tree,
-            None => Tree::copy_of(&here, self.recursive).with_context(|| format!("copy {}", self.path.display()))?,
-        };
+        let tree = Tree::copy_of(&here, self.recursive).with_context(|| format!("copy {}", self.path.display()))?;
         Ok((here, tree))
     }
 }
