@@ -112,7 +112,7 @@ pub fn spawn(state: &State, dir: &Path, options: &ExecOptions) -> std::result::R
 fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
     process::check_passed(options.preserve_fds)?;
     let console = reach_console(options)?;
-    let init = match (state.status(dir), state.init()) {
+    let init = match state.look(dir) {
         (Status::Created | Status::Running, Some(init)) => init,
         (Status::Paused, Some(init)) if options.ignore_paused => init,
         (Status::Paused, _) => bail!("cannot exec in a paused container (use --ignore-paused to override)"),
