@@ -4,13 +4,17 @@
 //! asked for is worse than one that does not run. Fields that the specification does not know are ignored, as it demands.
 //! The checks read the JSON, not `oci_spec`'s type, since only the JSON knows where in the file a value stands.
 
+mod linux;
+mod process;
+
 use std::collections::HashSet;
 
 use anyhow::{Result, anyhow, bail};
 use nix::sys::stat::Mode;
-use oci_spec::runtime::{Capability, LinuxResources, Spec};
+use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use serde_json::Value;
 
+pub(in crate::container) use self::linux::{MEMORY_FLAGS, MEMORY_MODES};
 use crate::container::rootfs;
 use crate::lifecycle::tree::nearest;
 
@@ -53,23 +57,38 @@ const IPC_SYSCTLS: [&str; 11] = [
 
 /// Reads and checks a configuration. Gives it with the warnings; the error lists all problems, one a line.
 pub fn parse(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
-    let mut json: Value = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
+    parse_value(serde_json::from_slice(raw).map_err(|error| positioned(&error))?, Some(raw))
+}
+
+/// `process` by itself, as `exec --process` gets it: the same rules hold for it.
+pub fn process(raw: &[u8]) -> Result<(Process, Vec<String>)> {
+    let mut whole = super::spec::template(false);
+    whole["process"] = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
+    let (spec, warnings) = parse_value(whole, None)?;
+    Ok((spec.process().clone().expect("the checks demand process"), warnings))
+}
+
+/// `raw` is where `json` was read from, for the positions in errors.
+fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>)> {
     if !json.is_object() {
         bail!("not a JSON object");
     }
     let mut warnings = drop_unknown_capabilities(&mut json);
     warnings.extend(unknown_hooks(&json));
-    let mut check = Check { json: &json, problems: Vec::new() };
+    let mut check = Check { json: &json, problems: Vec::new(), warnings: Vec::new() };
     check.all();
-    let problems = check.problems;
+    let (problems, unused) = (check.problems, check.warnings);
     if !problems.is_empty() {
         bail!("{}", problems.join("\n  "));
     }
-    // The bytes first: their errors have a line and a column. Only a dropped capability needs the detour.
-    let spec = match serde_json::from_slice(raw) {
-        Err(_) if !warnings.is_empty() => serde_json::from_value(json)?,
-        spec => spec.map_err(|error| positioned(&error))?,
+    let adapted = process::adapt(&mut json["process"]);
+    // The bytes first: their errors have a line and a column. Only what was changed needs the detour.
+    let spec = match raw.map(serde_json::from_slice) {
+        None => serde_json::from_value(json)?,
+        Some(Err(_)) if adapted || !warnings.is_empty() => serde_json::from_value(json)?,
+        Some(spec) => spec.map_err(|error| positioned(&error))?,
     };
+    warnings.extend(unused);
     Ok((spec, warnings))
 }
 
@@ -125,6 +144,8 @@ fn unknown_hooks(json: &Value) -> Vec<String> {
 struct Check<'a> {
     json: &'a Value,
     problems: Vec<String>,
+    /// What is no problem but has no effect.
+    warnings: Vec<String>,
 }
 
 impl<'a> Check<'a> {
@@ -134,6 +155,8 @@ impl<'a> Check<'a> {
         self.unsupported();
         self.root();
         self.process();
+        self.scheduling();
+        self.nature();
         self.mounts();
         self.namespaces();
         self.id_maps();
@@ -218,15 +241,9 @@ impl<'a> Check<'a> {
         for field in [
             "process.apparmorProfile",
             "process.selinuxLabel",
-            "process.scheduler",
-            "process.ioPriority",
-            "process.execCPUAffinity",
-            "process.commandLine",
             "linux.mountLabel",
             "linux.intelRdt",
             "linux.netDevices",
-            "linux.memoryPolicy",
-            "linux.personality",
             "linux.resources.blockIO",
             "linux.resources.hugepageLimits",
             "linux.resources.network",
@@ -339,12 +356,14 @@ impl<'a> Check<'a> {
                 _ => {}
             }
             for name in ["uidMappings", "gidMappings"] {
-                if !is_empty(&mount[name]) {
-                    self.problem(&format!("{field}.{name}"), UNSUPPORTED);
-                }
+                self.id_map(&format!("{field}.{name}"), mount[name].as_array().map_or(&[], Vec::as_slice));
             }
-            if let Err(error) = rootfs::check_mount(mount) {
-                self.problem(&format!("{field} ({destination})"), error);
+            let field = format!("{field} ({destination})");
+            match rootfs::check_mount(mount, self.has_namespace("user")) {
+                Err(error) => self.problem(&field, error),
+                Ok(unused) => self.warnings.extend(unused.iter().map(|option| {
+                    format!("{field}: option {option:?} has no effect on a bind mount: it is one of a file system")
+                })),
             }
         }
         let propagation = self.text("linux.rootfsPropagation");
@@ -407,15 +426,19 @@ impl<'a> Check<'a> {
             if maps.is_empty() && self.has_new_namespace("user") {
                 self.problem(&field, "missing: a new user namespace needs at least one mapping");
             }
-            for (index, map) in maps.iter().enumerate() {
-                let number = |key: &str| map[key].as_u64().unwrap_or(0);
-                let size = number("size");
-                let last = number("hostID").max(number("containerID")).saturating_add(size);
-                if size == 0 {
-                    self.problem(&format!("{field}[{index}].size"), "0: nothing would be mapped");
-                } else if last > u64::from(u32::MAX) {
-                    self.problem(&format!("{field}[{index}]"), "reaches beyond the last id, 4294967294");
-                }
+            self.id_map(&field, maps);
+        }
+    }
+
+    fn id_map(&mut self, field: &str, maps: &[Value]) {
+        for (index, map) in maps.iter().enumerate() {
+            let number = |key: &str| map[key].as_u64().unwrap_or(0);
+            let size = number("size");
+            let last = number("hostID").max(number("containerID")).saturating_add(size);
+            if size == 0 {
+                self.problem(&format!("{field}[{index}].size"), "0: nothing would be mapped");
+            } else if last > u64::from(u32::MAX) {
+                self.problem(&format!("{field}[{index}]"), "reaches beyond the last id, 4294967294");
             }
         }
     }
@@ -534,6 +557,11 @@ impl<'a> Check<'a> {
 
 const UNSUPPORTED: &str = "not supported by this version of bookend yet; remove it";
 
+/// The opposite of `is_empty`.
+fn given(value: &Value) -> bool {
+    !is_empty(value)
+}
+
 /// Whether a value asks for nothing: null, 0, false, "", or a list or an object of nothing else.
 fn is_empty(value: &Value) -> bool {
     match value {
@@ -553,7 +581,7 @@ mod tests {
     use serde_json::json;
 
     /// The template with `value` at `pointer`, parsed.
-    fn with(pointer: &str, value: Value) -> Result<(Spec, Vec<String>)> {
+    pub(super) fn with(pointer: &str, value: Value) -> Result<(Spec, Vec<String>)> {
         let mut spec = spec::template(false);
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         for (index, _) in parent.match_indices('/').chain([(parent.len(), "")]).skip(1) {
@@ -574,7 +602,7 @@ mod tests {
         parse(&serde_json::to_vec(&spec).unwrap())
     }
 
-    fn refused(pointer: &str, value: Value) -> String {
+    pub(super) fn refused(pointer: &str, value: Value) -> String {
         match with(pointer, value.clone()) {
             Ok(_) => panic!("{pointer} = {value} was accepted"),
             Err(error) => format!("{error:#}"),
@@ -586,14 +614,9 @@ mod tests {
         for (field, value) in [
             ("process.apparmorProfile", json!("x")),
             ("process.selinuxLabel", json!("x")),
-            ("process.scheduler", json!({"policy": "SCHED_OTHER"})),
-            ("process.ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 1})),
-            ("process.execCPUAffinity", json!({"initial": "0"})),
             ("linux.mountLabel", json!("x")),
             ("linux.intelRdt", json!({"closID": "x"})),
             ("linux.netDevices", json!({"eth0": {}, "eth1": {"name": "x"}})),
-            ("linux.memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"})),
-            ("linux.personality", json!({"domain": "LINUX32"})),
             ("linux.resources.blockIO", json!({"weight": 10})),
             ("linux.resources.hugepageLimits", json!([{"pageSize": "2MB", "limit": 0}])),
             ("linux.resources.network", json!({"classID": 7})),
@@ -652,9 +675,28 @@ mod tests {
             (
                 "/mounts/0/uidMappings",
                 json!([{"containerID": 0, "hostID": 1, "size": 1}]),
-                "mounts[0].uidMappings: not supported",
+                "mounts[0] (/proc): uidMappings and gidMappings are for bind mounts only",
             ),
-            ("/mounts/1/options", json!(["tmpcopyup"]), "mounts[1] (/dev): option \"tmpcopyup\" is not supported"),
+            (
+                "/mounts/0",
+                json!({"destination": "/v", "source": "/s", "type": "bind",
+                    "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}),
+                "mounts[0] (/v): uidMappings and gidMappings need each other",
+            ),
+            (
+                "/mounts/0",
+                json!({"destination": "/v", "source": "/s", "type": "bind", "options": ["ridmap"]}),
+                "mounts[0] (/v): idmap needs uidMappings and gidMappings, or a user namespace",
+            ),
+            (
+                "/mounts/0/gidMappings",
+                json!([{"containerID": 0, "hostID": 1, "size": 0}]),
+                "mounts[0].gidMappings[0].size: 0",
+            ),
+            ("/mounts/0/options", json!(["tmpcopyup"]), "mounts[0] (/proc): option \"tmpcopyup\" is for a new tmpfs"),
+            ("/mounts/1/options", json!(["idmap"]), "mounts[1] (/dev): option \"idmap\" is for bind mounts only"),
+            ("/mounts/1/options", json!(["remount", "size=1"]), "mounts[1] (/dev): option \"size=1\": remount changes"),
+            ("/mounts/1/options", json!(["move"]), "mounts[1] (/dev): option \"move\": the runtime specification has"),
             ("/linux/namespaces/0/type", json!("pidd"), "linux.namespaces[0].type: unknown namespace \"pidd\""),
             ("/linux/namespaces/9", json!({"type": "pid"}), "linux.namespaces[5]: namespace pid is given twice"),
             ("/linux/namespaces/4/type", json!("cgroup"), "linux.namespaces: no mount namespace"),
@@ -734,6 +776,20 @@ mod tests {
         let process = spec.process().as_ref().unwrap();
         let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
         assert_eq!(bounding.len(), 1);
+    }
+
+    #[test]
+    fn a_process_by_itself_is_held_to_the_same_rules() {
+        let given = |json: Value| process(&serde_json::to_vec(&json).unwrap());
+        let good = json!({"user": {"uid": 1, "gid": 2}, "cwd": "/", "args": ["true"],
+            "capabilities": {"effective": ["CAP_FLY"]}});
+        let (read, warnings) = given(good).unwrap();
+        assert_eq!((read.user().uid(), warnings.len()), (1, 1));
+        let error = given(json!({"user": {"uid": 1, "gid": 2}, "cwd": "x", "args": []})).unwrap_err();
+        let lines: Vec<String> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
+        assert!(lines[0].starts_with("process.args: ") && lines[1].starts_with("process.cwd: "), "{lines:?}");
+        let error = process(b"{\n x").unwrap_err().to_string();
+        assert!(error.starts_with("line 2 column 2: "), "{error}");
     }
 
     #[test]
