@@ -310,8 +310,11 @@ impl Cgroup {
     /// The v2 directory to be born in (`CLONE_INTO_CGROUP`), where there is one.
     pub fn clone_into(&self) -> Result<Option<OwnedFd>> {
         let Some(hierarchy) = self.v2() else { return Ok(None) };
-        let directory =
-            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        let directory = match Directory::open(&hierarchy.path) {
+            // systemd makes it for a process that is there already.
+            Err(error) if is_gone(&error) && self.unit.is_some() => return Ok(None),
+            opened => opened.with_context(|| format!("open {}", hierarchy.path.display()))?,
+        };
         Ok(Some(directory.into_fd()))
     }
 
