@@ -772,7 +772,7 @@ fn update_refuses_what_is_no_limit_and_who_is_not_there() {
         ("{", "parse the resources"),
         ("[]", "must be an object"),
         (r#"{"pids": {"limit": "many"}}"#, "many"),
-        (r#"{"blockIO": {"weight": 10}}"#, "linux.resources.blockIO"),
+        (r#"{"blockIO": {"weight": 5}}"#, "linux.resources.blockIO.weight: 5 is not within 10 to 1000"),
     ] {
         std::fs::write(&file, text).unwrap();
         c.call(&["update", "--resources", path, &c.id]).fails(1).says(words);

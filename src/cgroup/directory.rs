@@ -50,6 +50,12 @@ impl Directory {
         write_once(file.as_fd(), value)
     }
 
+    /// Changes the owner of one of the cgroup's files, or of the directory itself (`.`).
+    pub fn give(&self, name: &str, owner: u32) -> io::Result<()> {
+        let owner = rustix::process::Uid::from_raw(owner);
+        Ok(rustix::fs::chownat(&self.fd, name, Some(owner), None, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
     /// Opens a file for several writes.
     pub fn writer(&self, name: &str) -> io::Result<OwnedFd> {
         Ok(rustix::fs::openat(&self.fd, name, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)

@@ -421,9 +421,11 @@ pub struct Update {
     /// 1: it runs only when nothing else does
     #[arg(long, value_name = "0|1")]
     pub cpu_idle: Option<i64>,
-    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    /// The span in which --cpu-rt-runtime counts, in microseconds (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_rt_period: Option<u64>,
-    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    /// The most time of realtime processes in a period, in microseconds (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
     pub cpu_rt_runtime: Option<i64>,
     /// The CPUs that it may use: 0-3,7
     #[arg(long, value_name = "LIST")]
@@ -431,8 +433,13 @@ pub struct Update {
     /// The memory nodes that it may use
     #[arg(long, value_name = "LIST")]
     pub cpuset_mems: Option<String>,
-    #[arg(long, value_name = "WEIGHT", hide = true)]
+    /// Its share of block devices among others, 10 to 1000
+    #[arg(long, value_name = "WEIGHT")]
     pub blkio_weight: Option<u16>,
+    #[arg(long, value_name = "SCHEMA", hide = true)]
+    pub l3_cache_schema: Option<String>,
+    #[arg(long, value_name = "SCHEMA", hide = true)]
+    pub mem_bw_schema: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -87,6 +87,11 @@ pub fn outside(proc_dir: BorrowedFd<'_>, uid: u32) -> Option<u32> {
     find(&procfs::read_below(proc_dir, "uid_map").ok()?, uid)
 }
 
+/// A uid of a user namespace that is yet to be made.
+pub fn host_id(mappings: &[LinuxIdMapping], id: u32) -> Option<u32> {
+    find(&lines(mappings), id)
+}
+
 fn find(map: &str, uid: u32) -> Option<u32> {
     map.lines().find_map(|line| {
         let numbers: Vec<u32> = line.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
