@@ -24,6 +24,8 @@ mod directory;
 mod layout;
 mod limits;
 mod members;
+mod oom;
+mod stats;
 mod survey;
 mod v1;
 mod v2;
@@ -32,6 +34,8 @@ pub use devices::DeviceRules;
 use directory::{Directory, is_gone};
 pub use layout::Version;
 use layout::{Layout, Mounted};
+pub use oom::OomWatch;
+pub use stats::{Interface, Stats};
 pub use survey::{Mode, Survey, survey};
 
 /// How long a freeze, a kill and a removal may take before they are errors.
@@ -357,6 +361,50 @@ impl Cgroup {
             }
         }
         joined
+    }
+
+    /// Cgroups below this one that exist, for a process to join: of the named controllers, or of all (no names). What is not
+    /// named stays as it is.
+    ///
+    /// In a cgroup file system nobody can make links, so a path without `..` leads nowhere else.
+    pub fn below(&self, places: &[(Vec<&str>, &Path)]) -> Result<Cgroup> {
+        ensure!(!self.is_none(), "the container has no cgroup: none can be written (rootless without delegation)");
+        let mut joined = self.clone();
+        joined.hierarchies.iter_mut().for_each(|hierarchy| hierarchy.owned = false);
+        let v1 = self.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
+        for (controllers, path) in places {
+            let text = path.to_string_lossy();
+            let beyond = path.components().any(|part| part == Component::ParentDir);
+            ensure!(!beyond, "{text} is not a sub cgroup path: it leads out of the container's cgroup");
+            let path = path.strip_prefix("/").unwrap_or(path);
+            for name in controllers {
+                ensure!(
+                    joined.hierarchies.iter().any(|hierarchy| hierarchy.has(name)),
+                    "unknown controller {name:?} in --cgroup: {}",
+                    self.controllers_for_join()
+                );
+            }
+            for hierarchy in &mut joined.hierarchies {
+                let named = controllers.iter().any(|name| hierarchy.has(name));
+                // Beside v1 hierarchies the v2 tree is followed only where the container has made the same there.
+                let optional = v1 && hierarchy.version == Version::V2;
+                let target = hierarchy.path.join(path);
+                if named || controllers.is_empty() && (!optional || target.is_dir()) {
+                    ensure!(target.is_dir(), "cgroup {}: No such file or directory", target.display());
+                    hierarchy.path = target;
+                }
+            }
+        }
+        Ok(joined)
+    }
+
+    fn controllers_for_join(&self) -> String {
+        let names: Vec<&str> =
+            self.hierarchies.iter().flat_map(|found| &found.controllers).map(String::as_str).collect();
+        match names.is_empty() {
+            true => "cgroup v2 has one tree for all, so give the path alone".to_owned(),
+            false => format!("there are {}", names.join(", ")),
+        }
     }
 
     /// A cgroup of its own, below this one, for a tree of processes that must be found again and killed (X-E15).
@@ -762,7 +810,10 @@ fn may_make_below(path: &Path) -> bool {
 
 /// The line `oom_kill N` of a file.
 fn oom_kills_in(directory: &Directory, file: &str) -> u64 {
-    let text = directory.read(file).unwrap_or_default();
+    kills(&directory.read(file).unwrap_or_default())
+}
+
+fn kills(text: &str) -> u64 {
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
     count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }

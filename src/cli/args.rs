@@ -177,6 +177,8 @@ pub enum Verb {
     Spec(Spec),
     /// Give a container other limits
     Update(Update),
+    /// Print what a container uses, and when it is out of memory
+    Events(Events),
     /// Print what this runtime can do, as JSON
     Features,
     /// Stop a container: preStop, stop signal, grace period, SIGKILL
@@ -353,7 +355,8 @@ pub struct Exec {
     pub apparmor: Option<String>,
     #[arg(long, value_name = "LABEL", hide = true)]
     pub process_label: Option<String>,
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// A cgroup below the container's; on v1 also CONTROLLER[,CONTROLLER]:PATH
+    #[arg(long, value_name = "PATH")]
     pub cgroup: Vec<String>,
 }
 
@@ -440,6 +443,19 @@ pub struct Update {
     pub l3_cache_schema: Option<String>,
     #[arg(long, value_name = "SCHEMA", hide = true)]
     pub mem_bw_schema: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Events {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    /// Print what it uses once, and end
+    #[arg(long)]
+    pub stats: bool,
+    /// How often it is printed: 500ms, 2s, 1m
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub interval: std::time::Duration,
 }
 
 #[derive(Debug, Args)]
