@@ -1,6 +1,7 @@
 //! Thin safe wrappers over system calls that no library wraps, and the only unsafe code of the crate.
 #![allow(unsafe_code)]
 
+pub mod bits;
 pub mod bpf;
 pub mod capability;
 pub mod clock;
@@ -13,12 +14,14 @@ pub mod keyring;
 pub mod memory;
 pub mod mount;
 pub mod net;
+pub mod numa;
 pub mod pidfd;
 pub mod probe;
 pub mod process;
 pub mod procfs;
 pub mod reap;
 pub mod reexec;
+pub mod sched;
 pub mod seccomp;
 pub mod signals;
 pub mod spawn;

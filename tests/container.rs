@@ -176,6 +176,35 @@ fn user_and_mount_namespaces_are_joined_by_path() {
 }
 
 #[test]
+fn what_lies_in_a_directory_of_the_containers_root_alone_is_found() {
+    if !needs_root("what_lies_in_a_directory_of_the_containers_root_alone_is_found") {
+        return;
+    }
+    // As podman keeps what is for `--userns=keep-id`: neither the mapped root nor the caller's uid without its
+    // capabilities gets everywhere.
+    let c = Fixture::busybox().shell("cat /mnt/word /opt/word").with(|config| {
+        add_namespace(config, json!({"type": "user"}));
+        config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
+        config["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
+        config["root"]["path"] = json!("of-mapped-root/rootfs");
+        let binds = [("of-mapped-root/inner", "/mnt"), ("of-caller/inner", "/opt")];
+        let binds = binds.map(|(source, destination)| json!({"type": "bind", "source": source, "destination": destination, "options": ["rbind"]}));
+        config["mounts"].as_array_mut().unwrap().extend(binds);
+    });
+    let c = owned_by(c, 100000);
+    let dirs = [("of-mapped-root", 100000), ("of-caller", 0)].map(|(name, owner)| (c.bundle().join(name), owner));
+    for (dir, owner) in &dirs {
+        fs::create_dir(dir).unwrap();
+        fs::create_dir(dir.join("inner")).unwrap();
+        fs::write(dir.join("inner/word"), "found\n").unwrap();
+        std::os::unix::fs::chown(dir, Some(*owner), Some(*owner)).unwrap();
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    fs::rename(c.rootfs(), dirs[0].0.join("rootfs")).unwrap();
+    assert_eq!(c.run().ok().stdout, "found\nfound\n");
+}
+
+#[test]
 fn a_namespace_path_of_another_type_or_none_at_all_is_refused() {
     let other = |kind: &'static str, path: &'static str| {
         move |config: &mut Value| add_namespace(config, json!({"type": kind, "path": path}))

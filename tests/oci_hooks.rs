@@ -5,10 +5,11 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use common::Fixture;
+use common::{Fixture, needs_root};
 
 /// A script of the host that is a hook. `$1` is the kind of the hook, by its arguments.
 fn script(c: &Fixture, name: &str, text: &str) -> PathBuf {
@@ -117,6 +118,22 @@ fn a_failing_start_container_hook_fails_start() {
     assert_eq!(c.read("/ran"), "");
     c.verb("delete").ok();
     c.run().fails(125).says("startContainer hook #0");
+    c.assert_nothing_left();
+}
+
+/// Its word is what counts, not whether it still lives or listens when that is heard.
+#[test]
+fn a_failing_start_container_hook_is_told_however_long_init_takes_to_end() {
+    if !needs_root("a_failing_start_container_hook_is_told_however_long_init_takes_to_end") {
+        return; // newuidmap and newgidmap have no rights under a tracer
+    }
+    let c = with_hook(Fixture::busybox(), "startContainer", json!({"path": "/bin/false"}));
+    c.write();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=exit_group"]);
+    command.args(["-e", "inject=exit_group:delay_enter=300000", "--"]);
+    command.arg(common::bookend()).arg("--root").arg(c.root()).args(["run", "--bundle"]).arg(c.bundle()).arg(&c.id);
+    common::finish(command, &c.scratch).fails(125).says("startContainer hook #0 /bin/false: exit code 1");
     c.assert_nothing_left();
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use oci_spec::runtime::{Capability, Process, UserBuilder};
+use oci_spec::runtime::{Capabilities, Capability, Process, UserBuilder};
 
 use super::args::{Exec, Global};
 use super::log::Log;
@@ -13,6 +13,7 @@ use super::lookup;
 use super::with_code;
 use crate::cgroup::Cgroup;
 use crate::container::bundle::{Bundle, read_bounded};
+use crate::container::config;
 use crate::container::create::write_pid;
 use crate::container::exec::{Child, Console, ExecOptions, spawn};
 use crate::container::state::{State, Status};
@@ -28,7 +29,7 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     if container.state.status(&container.dir) == Status::Stopped {
         bail!("cannot exec in a stopped container");
     }
-    let process = process(args, &container.state, &container.dir).with_context(what)?;
+    let (process, warnings) = process(args, &container.state, &container.dir).with_context(what)?;
     let terminal = process.terminal().unwrap_or(false);
     if terminal && args.detach && args.console_socket.is_none() {
         bail!("exec in {}: a detached process with a terminal needs --console-socket", args.id);
@@ -43,7 +44,7 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let child = spawn(&container.state, &container.dir, &options)
         .map_err(|error| with_code(exit_code(error.code), anyhow!(error).context(what())))?;
     let log = Log::new(global);
-    child.warnings.iter().for_each(|warning| log.warn(warning));
+    warnings.iter().chain(&child.warnings).for_each(|warning| log.warn(warning));
     if let Some(path) = &args.pid_file {
         write_pid(path, child.pid)?;
     }
@@ -92,16 +93,15 @@ fn sub_cgroup(given: &[String], state: &State) -> Result<Option<Cgroup>> {
     if places.is_empty() { Ok(None) } else { state.cgroup.below(&places).map(Some) }
 }
 
-/// The container's own process with what the command line changes, or the one of `--process`.
-fn process(args: &Exec, state: &State, dir: &Path) -> Result<Process> {
+/// The container's own process with what the command line changes, or the one of `--process`; and warnings.
+fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<String>)> {
     if let Some(path) = &args.process {
-        let text = read_bounded(path)?;
-        let process: Process = serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
-        let mut process = process;
+        let read = config::process(&read_bounded(path)?);
+        let (mut process, warnings) = read.with_context(|| format!("parse {}", path.display()))?;
         if args.tty {
             process.set_terminal(Some(true));
         }
-        return check(process);
+        return Ok((process, warnings));
     }
     if args.command.is_empty() {
         return Err(with_code(2, anyhow!("exec: name a command, or give --process FILE")));
@@ -137,8 +137,8 @@ fn process(args: &Exec, state: &State, dir: &Path) -> Result<Process> {
     if let Some(no_new_privs) = args.no_new_privs {
         process.set_no_new_privileges(Some(no_new_privs));
     }
-    add_capabilities(&mut process, &args.cap)?;
-    check(process)
+    let warnings = add_capabilities(&mut process, &args.cap);
+    Ok((check(process)?, warnings))
 }
 
 /// The `process` of the container's configuration as it was at `create`.
@@ -164,28 +164,27 @@ fn check(process: Process) -> Result<Process> {
     Ok(process)
 }
 
-/// `--cap`: to every set but the inheritable and ambient ones (threats.md S10).
-fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
-    if names.is_empty() {
-        return Ok(());
+/// `--cap`: to every set but the inheritable and ambient ones (threats.md S10). As runc: an unknown one is only warned of.
+fn add_capabilities(process: &mut Process, names: &[String]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut added = Capabilities::new();
+    for name in names {
+        match name.strip_prefix("CAP_").unwrap_or(name).parse::<Capability>() {
+            Ok(capability) => drop(added.insert(capability)),
+            Err(_) => warnings.push(format!("--cap {name:?}: unknown capability is dropped")),
+        }
+    }
+    if added.is_empty() {
+        return warnings;
     }
     let mut sets = process.capabilities().clone().unwrap_or_default();
-    for name in names {
-        let bare = name.strip_prefix("CAP_").unwrap_or(name);
-        let capability: Capability =
-            bare.parse().map_err(|_| with_code(2, anyhow!("--cap {name:?}: there is no such capability")))?;
-        let add = |set: &Option<std::collections::HashSet<Capability>>| {
-            let mut set = set.clone().unwrap_or_default();
-            set.insert(capability);
-            Some(set)
-        };
-        let (bounding, effective, permitted) = (add(sets.bounding()), add(sets.effective()), add(sets.permitted()));
-        sets.set_bounding(bounding);
-        sets.set_effective(effective);
-        sets.set_permitted(permitted);
-    }
+    let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
+    let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+    sets.set_bounding(bounding);
+    sets.set_effective(effective);
+    sets.set_permitted(permitted);
     process.set_capabilities(Some(sets));
-    Ok(())
+    warnings
 }
 
 /// Waits for a process in the foreground: its terminal is carried, our signals are passed on, its code is ours.

@@ -4,13 +4,17 @@
 //! asked for is worse than one that does not run. Fields that the specification does not know are ignored, as it demands.
 //! The checks read the JSON, not `oci_spec`'s type, since only the JSON knows where in the file a value stands.
 
+mod linux;
+mod process;
+
 use std::collections::HashSet;
 
 use anyhow::{Result, anyhow, bail};
 use nix::sys::stat::Mode;
-use oci_spec::runtime::{Capability, LinuxResources, Spec};
+use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use serde_json::Value;
 
+pub(in crate::container) use self::linux::{MEMORY_FLAGS, MEMORY_MODES};
 use crate::container::rootfs;
 use crate::lifecycle::tree::nearest;
 
@@ -53,7 +57,19 @@ const IPC_SYSCTLS: [&str; 11] = [
 
 /// Reads and checks a configuration. Gives it with the warnings; the error lists all problems, one a line.
 pub fn parse(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
-    let mut json: Value = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
+    parse_value(serde_json::from_slice(raw).map_err(|error| positioned(&error))?, Some(raw))
+}
+
+/// `process` by itself, as `exec --process` gets it: the same rules hold for it.
+pub fn process(raw: &[u8]) -> Result<(Process, Vec<String>)> {
+    let mut whole = super::spec::template(false);
+    whole["process"] = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
+    let (spec, warnings) = parse_value(whole, None)?;
+    Ok((spec.process().clone().expect("the checks demand process"), warnings))
+}
+
+/// `raw` is where `json` was read from, for the positions in errors.
+fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>)> {
     if !json.is_object() {
         bail!("not a JSON object");
     }
@@ -66,10 +82,12 @@ pub fn parse(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
     if !problems.is_empty() {
         bail!("{}", problems.join("\n  "));
     }
-    // The bytes first: their errors have a line and a column. Only a dropped capability needs the detour.
-    let spec = match serde_json::from_slice(raw) {
-        Err(_) if !warnings.is_empty() => serde_json::from_value(json)?,
-        spec => spec.map_err(|error| positioned(&error))?,
+    let adapted = process::adapt(&mut json["process"]);
+    // The bytes first: their errors have a line and a column. Only what was changed needs the detour.
+    let spec = match raw.map(serde_json::from_slice) {
+        None => serde_json::from_value(json)?,
+        Some(Err(_)) if adapted || !warnings.is_empty() => serde_json::from_value(json)?,
+        Some(spec) => spec.map_err(|error| positioned(&error))?,
     };
     Ok((spec, warnings))
 }
@@ -142,6 +160,8 @@ impl<'a> Check<'a> {
         self.unsupported();
         self.root();
         self.process();
+        self.scheduling();
+        self.nature();
         self.mounts();
         self.namespaces();
         self.id_maps();
@@ -226,15 +246,9 @@ impl<'a> Check<'a> {
         for field in [
             "process.apparmorProfile",
             "process.selinuxLabel",
-            "process.scheduler",
-            "process.ioPriority",
-            "process.execCPUAffinity",
-            "process.commandLine",
             "linux.mountLabel",
             "linux.intelRdt",
             "linux.netDevices",
-            "linux.memoryPolicy",
-            "linux.personality",
         ] {
             if !is_empty(self.get(field)) {
                 self.problem(field, UNSUPPORTED);
@@ -603,6 +617,11 @@ impl<'a> Check<'a> {
 
 const UNSUPPORTED: &str = "not supported by this version of bookend yet; remove it";
 
+/// The opposite of `is_empty`.
+fn given(value: &Value) -> bool {
+    !is_empty(value)
+}
+
 /// Whether a value asks for nothing: null, 0, false, "", or a list or an object of nothing else.
 fn is_empty(value: &Value) -> bool {
     match value {
@@ -622,7 +641,7 @@ mod tests {
     use serde_json::json;
 
     /// The template with `value` at `pointer`, parsed.
-    fn with(pointer: &str, value: Value) -> Result<(Spec, Vec<String>)> {
+    pub(super) fn with(pointer: &str, value: Value) -> Result<(Spec, Vec<String>)> {
         let mut spec = spec::template(false);
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         for (index, _) in parent.match_indices('/').chain([(parent.len(), "")]).skip(1) {
@@ -643,7 +662,7 @@ mod tests {
         parse(&serde_json::to_vec(&spec).unwrap())
     }
 
-    fn refused(pointer: &str, value: Value) -> String {
+    pub(super) fn refused(pointer: &str, value: Value) -> String {
         match with(pointer, value.clone()) {
             Ok(_) => panic!("{pointer} = {value} was accepted"),
             Err(error) => format!("{error:#}"),
@@ -655,14 +674,9 @@ mod tests {
         for (field, value) in [
             ("process.apparmorProfile", json!("x")),
             ("process.selinuxLabel", json!("x")),
-            ("process.scheduler", json!({"policy": "SCHED_OTHER"})),
-            ("process.ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 1})),
-            ("process.execCPUAffinity", json!({"initial": "0"})),
             ("linux.mountLabel", json!("x")),
             ("linux.intelRdt", json!({"closID": "x"})),
             ("linux.netDevices", json!({"eth0": {}, "eth1": {"name": "x"}})),
-            ("linux.memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"})),
-            ("linux.personality", json!({"domain": "LINUX32"})),
         ] {
             let error = refused(&format!("/{}", field.replace('.', "/")), value);
             assert_eq!(error, format!("{field}: {UNSUPPORTED}"));
@@ -836,6 +850,20 @@ mod tests {
         assert!(warnings[0].starts_with("linux.resources.memory.kernel: not set"), "{warnings:?}");
         let (_, warnings) = with("/linux/resources/memory", json!({"kernel": 0})).unwrap();
         assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn a_process_by_itself_is_held_to_the_same_rules() {
+        let given = |json: Value| process(&serde_json::to_vec(&json).unwrap());
+        let good = json!({"user": {"uid": 1, "gid": 2}, "cwd": "/", "args": ["true"],
+            "capabilities": {"effective": ["CAP_FLY"]}});
+        let (read, warnings) = given(good).unwrap();
+        assert_eq!((read.user().uid(), warnings.len()), (1, 1));
+        let error = given(json!({"user": {"uid": 1, "gid": 2}, "cwd": "x", "args": []})).unwrap_err();
+        let lines: Vec<String> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
+        assert!(lines[0].starts_with("process.args: ") && lines[1].starts_with("process.cwd: "), "{lines:?}");
+        let error = process(b"{\n x").unwrap_err().to_string();
+        assert!(error.starts_with("line 2 column 2: "), "{error}");
     }
 
     #[test]

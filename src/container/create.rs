@@ -19,6 +19,7 @@ use super::id::ContainerId;
 use super::init::{self, Birth};
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
+use super::nature::Nature;
 use super::root::Root;
 use super::rootfs::Sources;
 use super::seccomp::{Connection, Filter};
@@ -153,6 +154,8 @@ pub fn create(
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     filter.as_ref().map_or(Ok(()), |filter| filter.save(&dir))?;
+    let nature = Nature::of(&bundle.config);
+    nature.save(&dir)?;
     // The directory says what there is before there is anything (R1).
     make_cgroup(&cgroup, &bundle.config, options.rootless, &mut undo)?;
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
@@ -161,8 +164,18 @@ pub fn create(
 
     let verbs_end = ours.as_raw_fd();
     let (namespaces, state_now) = (&namespaces, state.clone());
-    let birth =
-        Birth { bundle, options, namespaces, state: state_now, listener, link: theirs, filter, verbs_end, listen_fds };
+    let birth = Birth {
+        bundle,
+        options,
+        namespaces,
+        state: state_now,
+        listener,
+        link: theirs,
+        filter,
+        nature,
+        verbs_end,
+        listen_fds,
+    };
     let (pid, pidfd, in_cgroup) = clone_init(birth, sources, &cgroup, &mut undo)?;
     let proc_dir = Procfs::open().and_then(|proc| proc.process(pid)).context("open /proc of init")?;
     let init = ProcessId::of(pid)?;

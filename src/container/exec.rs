@@ -14,6 +14,8 @@ use oci_spec::runtime::{LinuxNamespaceType, Process};
 
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, CLONE_NEWTIME, Join};
+use super::nature::Nature;
+use super::scheduling::{self, Initial};
 use super::seccomp::{Filter, Moment};
 use super::stand_in::StandIn;
 use super::state::{Init, State, Status};
@@ -113,7 +115,7 @@ pub fn spawn(state: &State, dir: &Path, options: &ExecOptions) -> std::result::R
 fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
     process::check_passed(options.preserve_fds)?;
     let console = reach_console(options)?;
-    let init = match (state.status(dir), state.init()) {
+    let init = match state.look(dir) {
         (Status::Created | Status::Running, Some(init)) => init,
         (Status::Paused, Some(init)) if options.ignore_paused => init,
         (Status::Paused, _) => bail!("cannot exec in a paused container (use --ignore-paused to override)"),
@@ -134,7 +136,7 @@ fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
         };
         process::give_stdio(stdio, uid)?;
     }
-    let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless, filter: Filter::load(dir)? };
+    let birth = Birth::new(state, dir, options, proc, user)?;
     born(birth, place, CloneFlags::empty(), join, || Ok(()), console)
 }
 
@@ -218,7 +220,7 @@ fn spawn_after_in(held: &[(CloneFlags, OwnedFd)], dir: &Path, options: &ExecOpti
     };
     let place = Place { state: &state, init: None, child: options.cgroup_child.as_deref(), below: None };
     let proc = Procfs::open().context("open /proc")?;
-    let birth = Birth { proc, options, user_namespace: user, rootless: state.rootless, filter: Filter::load(dir)? };
+    let birth = Birth::new(&state, dir, options, proc, user)?;
     born(birth, place, CloneFlags::CLONE_NEWPID, join, || rootfs::fresh_proc(&config), console)
 }
 
@@ -287,6 +289,20 @@ struct Birth<'a> {
     rootless: bool,
     /// The container's, for every process in it (X-E02).
     filter: Option<Filter>,
+    nature: Nature,
+}
+
+impl<'a> Birth<'a> {
+    fn new(
+        state: &State,
+        dir: &Path,
+        options: &'a ExecOptions,
+        proc: Procfs,
+        user_namespace: bool,
+    ) -> Result<Birth<'a>> {
+        let (filter, nature) = (Filter::load(dir)?, Nature::load(dir)?);
+        Ok(Birth { proc, options, user_namespace, rootless: state.rootless, filter, nature })
+    }
 }
 
 /// Makes the process by way of a helper, which joins (`join`) and clones it; it finishes its own surroundings (`settle`).
@@ -298,6 +314,7 @@ fn born(
     settle: impl FnOnce() -> Result<()>,
     console: Option<OwnedFd>,
 ) -> Result<Child> {
+    let initial = Initial::of(&birth.options.process)?;
     let (cgroup, mut in_cgroup) = match place.cgroup() {
         Ok(cgroup) => (cgroup, !place.state.cgroup.is_none()),
         // No sub-cgroup can be made: then the container's own.
@@ -320,7 +337,7 @@ fn born(
     };
     let child = || run(&birth, &theirs, verbs_end, settle);
     let (pid, pidfd, _) = create::by_helper(directory.as_ref().map(AsFd::as_fd), prepare, flags, child, admit)?;
-    drop(theirs);
+    drop((theirs, initial));
     let ask = |listener: &OwnedFd| match &agent {
         Some(agent) => agent.send(listener, pid, place.state, Status::Running),
         None => bail!("the process has a seccomp listener that nobody asked for"),
@@ -394,7 +411,8 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     std::mem::forget(std::mem::replace(link, kept)); // its number may be another's by now
     let environment = process::environment(process, user::read_passwd, 0);
     let filter = birth.filter.as_ref();
-    for warning in process::set_up(process, groups_denied, filter, link.as_fd())? {
+    scheduling::settle(process.exec_cpu_affinity().as_ref())?;
+    for warning in process::set_up(process, &birth.nature, groups_denied, filter, link.as_fd())? {
         link::send(link.as_fd(), &Message::Warning(warning), None)?;
     }
     if let Some(stand_in) = birth.options.instead {

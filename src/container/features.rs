@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::hooks::Point;
-use super::{capabilities, rootfs, seccomp, state};
+use super::{capabilities, config, rootfs, seccomp, state};
 
 /// `bookend features`. `unsafe_annotations` are the keys that change what the runtime does.
 pub fn document(unsafe_annotations: &[String]) -> Value {
@@ -21,6 +21,7 @@ pub fn document(unsafe_annotations: &[String]) -> Value {
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
+            "memoryPolicy": { "modes": config::MEMORY_MODES, "flags": config::MEMORY_FLAGS },
             "mountExtensions": { "idmap": { "enabled": false } },
             "netDevices": { "enabled": false },
         },

@@ -16,10 +16,11 @@ use super::create::CreateOptions;
 use super::hooks::{self, Point};
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
+use super::nature::Nature;
 use super::rootfs::{self, Prepared, RootfsOptions, Sources};
 use super::seccomp::{Filter, Moment};
 use super::state::{State, Status};
-use super::{limits, process, terminal, user};
+use super::{limits, process, scheduling, terminal, user};
 use crate::linux::process::{NoReturn, exit_now, set_dumpable, set_parent_death_signal};
 use crate::linux::procfs::Procfs;
 use crate::linux::{fd, keyring, net, signals};
@@ -37,6 +38,7 @@ pub struct Birth<'a> {
     pub listener: OwnedFd,
     pub link: OwnedFd,
     pub filter: Option<Filter>,
+    pub nature: Nature,
     /// The verb's end of the link, of which we have a copy.
     pub verbs_end: RawFd,
     /// Sockets that our own caller passed by LISTEN_FDS.
@@ -118,7 +120,8 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     set_dumpable(false).context("become non-dumpable")?;
     let environment = process::environment(birth.process(), user::read_passwd, birth.listen_fds);
     let filter = birth.filter.as_ref();
-    for warning in process::set_up(birth.process(), groups_denied, filter, link.as_fd())? {
+    scheduling::forget_callers_cpus();
+    for warning in process::set_up(birth.process(), &birth.nature, groups_denied, filter, link.as_fd())? {
         warn(link, Some(warning))?;
     }
     if birth.options.dies_with_parent {

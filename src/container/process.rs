@@ -13,10 +13,10 @@ use nix::unistd::{AccessFlags, Uid, access, chdir, execve, fchown, geteuid};
 use oci_spec::runtime::Process;
 
 use super::capabilities::Wanted;
-use super::limits;
 use super::link::{self, Failure, Message};
+use super::nature::Nature;
 use super::seccomp::{Filter, Moment};
-use super::user;
+use super::{limits, scheduling, user};
 use crate::linux::{fd, process};
 
 /// The umask of a process that says nothing of it, as in runc.
@@ -25,6 +25,7 @@ const UMASK: u32 = 0o022;
 /// Everything but the program. Inside the root, with the terminal in place; what is returned is to be told as warnings.
 pub fn set_up(
     process: &Process,
+    nature: &Nature,
     groups_denied: bool,
     filter: Option<&Filter>,
     link: BorrowedFd<'_>,
@@ -32,6 +33,8 @@ pub fn set_up(
     let wanted = Wanted::new(process.capabilities());
     umask(Mode::from_bits_truncate(process.user().umask().unwrap_or(UMASK)));
     limits::apply(process)?;
+    scheduling::apply(process)?;
+    nature.apply()?;
     give_stdio(fd::stdio(), process.user().uid())?;
     // As root, since the user may not get through the directories above it.
     let entered = chdir(process.cwd());

@@ -58,14 +58,6 @@ pub struct Sources {
     root: Source,
     /// By the index of the mount.
     binds: Vec<Option<Source>>,
-    copies: Option<Copies>,
-}
-
-#[derive(Debug)]
-struct Copies {
-    root_place: OwnedFd,
-    root: Tree,
-    binds: Vec<Option<Tree>>,
 }
 
 impl Sources {
@@ -84,21 +76,24 @@ impl Sources {
                 _ => None,
             });
         }
-        Ok(Sources { root, binds, copies: None })
+        Ok(Sources { root, binds })
     }
 
     /// Finds everything again in init's new mount namespace. Best called before init takes its mapped ids: then it has
-    /// the caller's rights to paths on the host. `prepare` calls it if nobody has.
+    /// the caller's rights to paths on the host. `prepare` tries again what these do not reach, with the rights of
+    /// init's root: podman keeps `--userns=keep-id` file systems below a directory of the container's root, 0700.
     pub fn enter(&mut self) -> Result<()> {
-        if self.copies.is_some() {
-            return Ok(());
-        }
-        let (root_place, root) = self.root.copy().context("root file system")?;
-        let copy = |source: &Option<Source>| source.as_ref().map(|source| Ok(source.copy()?.1)).transpose();
-        let binds = self.binds.iter().map(copy).collect::<Result<_>>().context("source of a bind mount")?;
-        self.copies = Some(Copies { root_place, root, binds });
-        Ok(())
+        let enter = |source: &mut Source| match source.enter() {
+            Err(error) if is_denied(&error) => Ok(()),
+            entered => entered,
+        };
+        enter(&mut self.root).context("root file system")?;
+        self.binds.iter_mut().flatten().try_for_each(enter).context("source of a bind mount")
     }
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// A root file system that is complete, and not yet the root.
@@ -115,26 +110,22 @@ pub fn set_up(bundle: &Bundle, sources: Sources, cgroup: &[CgroupMount], options
 }
 
 /// The first half of `set_up`. OCI hooks of type createContainer run after it (runtime.md "lifecycle").
-pub fn prepare(
-    bundle: &Bundle,
-    mut sources: Sources,
-    cgroup: &[CgroupMount],
-    options: &RootfsOptions,
-) -> Result<Prepared> {
+pub fn prepare(bundle: &Bundle, sources: Sources, cgroup: &[CgroupMount], options: &RootfsOptions) -> Result<Prepared> {
     // Modes are what we give.
     let mask = umask(Mode::empty());
-    sources.enter()?;
-    let copies = sources.copies.expect("enter fills them");
+    let (root_place, root) = sources.root.copied().context("root file system")?;
+    let copied = |source: Option<Source>| source.map(|source| Ok(source.copied()?.1)).transpose();
+    let binds = sources.binds.into_iter().map(copied).collect::<Result<_>>().context("source of a bind mount")?;
     let config = &bundle.config;
 
     // Nothing that is mounted here reaches the host, whatever was shared. The copies that are to stay shared exist.
     mount_change("/", Propagation::DOWNSTREAM | Propagation::REC)
         .map_err(io::Error::from)
         .context("cut the mounts off from the host's")?;
-    let root = attach_root(copies.root, copies.root_place)
+    let root = attach_root(root, root_place)
         .with_context(|| format!("mount the root file system {}", bundle.rootfs().display()))?;
 
-    let late = mounts::make_all(&root.0, config, copies.binds, cgroup, options)?;
+    let late = mounts::make_all(&root.0, config, binds, cgroup, options)?;
     devices::set_up(&root.0, config, options.user_namespace)?;
     make_cwd(&root.0, config);
     Masks::new(devices::open_null()?).apply(&root.0, config, |_| Ok(true))?;

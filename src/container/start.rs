@@ -47,14 +47,34 @@ pub fn start(state: &State, dir: &Path) -> std::result::Result<(), StartError> {
         return Err(failed(format!("cannot start a container in the {} state", state.status(dir))));
     };
     loop {
-        if let Some(result) = word.hear() {
-            return result;
+        match word.hear() {
+            None => {}
+            Some(Heard::Executed) => return Ok(()),
+            Some(Heard::Failed(error)) => return Err(error),
+            Some(Heard::Gone) => return Err(Heard::nothing()),
         }
     }
 }
 
 fn failed(message: String) -> StartError {
     StartError { message, code: 126 }
+}
+
+/// What became of the word.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    Executed,
+    /// By init's own account, so that nothing else needs to be asked.
+    Failed(StartError),
+    /// Init closed the connection and said nothing: it was killed, or another `start` was first and it has executed its program.
+    Gone,
+}
+
+impl Heard {
+    /// Of a connection that was closed without a word, where nobody else gave one.
+    pub fn nothing() -> StartError {
+        failed("init ended before it executed its program".to_owned())
+    }
 }
 
 /// The word to execute the program, once it was given.
@@ -88,10 +108,10 @@ impl Word {
     }
 
     /// Waits for one thing that init says; what came of it, once that is known.
-    pub fn hear(&mut self) -> Option<std::result::Result<(), StartError>> {
+    pub fn hear(&mut self) -> Option<Heard> {
         let heard = match link::receive(self.link.as_fd()) {
             Ok(heard) => heard.map(|(message, _)| message),
-            Err(error) => return Some(Err(failed(format!("hear from init: {error:#}")))),
+            Err(error) => return Some(Heard::Failed(failed(format!("hear from init: {error:#}")))),
         };
         Some(match (heard, self.executing) {
             (Some(Message::Executing), false) => {
@@ -101,12 +121,12 @@ impl Word {
             (None, true) => {
                 // The listening end was closed by execve, so what is left is only the name. Another may have been first.
                 let _ = fs::remove_file(&self.name);
-                Ok(())
+                Heard::Executed
             }
-            (None, false) => Err(failed("init ended before it executed its program".to_owned())),
-            (Some(Message::Failed(failure)), _) => Err(failure.into()),
-            (Some(other), false) => Err(failed(format!("init said {other:?}, expected Executing"))),
-            (Some(other), true) => Err(failed(format!("init said {other:?} after Executing"))),
+            (None, false) => Heard::Gone,
+            (Some(Message::Failed(failure)), _) => Heard::Failed(failure.into()),
+            (Some(other), false) => Heard::Failed(failed(format!("init said {other:?}, expected Executing"))),
+            (Some(other), true) => Heard::Failed(failed(format!("init said {other:?} after Executing"))),
         })
     }
 }

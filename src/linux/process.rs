@@ -32,6 +32,12 @@ pub fn set_parent_death_signal(signal: i32) -> io::Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong)
 }
 
+/// Sets the execution domain, which execve keeps (personality(2)).
+pub fn set_personality(domain: u32) -> io::Result<()> {
+    // SAFETY: personality takes an integer.
+    if unsafe { libc::personality(domain.into()) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Ends the process at once: no destructor, no exit handler, no flush. For children made by `clone`.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes an integer and does not return.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::control::{self, Answer};
 use super::{Readiness, Supervisor, attempt, boot, descendants};
-use crate::container::start::{self, Waiting, Word};
+use crate::container::start::{self, Heard, Waiting, Word};
 use crate::container::state::ProcessId;
 use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::life::Phase;
@@ -159,13 +159,16 @@ impl Supervisor {
 
     /// What init says, once it was told to execute its program.
     pub(super) fn hear_init(&mut self) {
-        let Some(result) = self.word.as_mut().and_then(Word::hear) else { return };
+        let Some(heard) = self.word.as_mut().and_then(Word::hear) else { return };
         self.word = None;
-        match result {
-            Ok(()) => self.executed(),
-            Err(_) if start::waits(&self.dir) == Waiting::NoMore && self.init_goes_on() => self.executed(),
-            Err(error) => self.feed(Event::ExecFailed { message: error.message, code: error.code }),
-        }
+        let error = match heard {
+            Heard::Executed => return self.executed(),
+            // A predecessor's word came before ours (S-28).
+            Heard::Gone if start::waits(&self.dir) == Waiting::NoMore && self.init_goes_on() => return self.executed(),
+            Heard::Gone => Heard::nothing(),
+            Heard::Failed(error) => error,
+        };
+        self.feed(Event::ExecFailed { message: error.message, code: error.code });
     }
 
     fn init_goes_on(&self) -> bool {

@@ -355,6 +355,7 @@ pub(super) struct Source {
     path: PathBuf,
     seen: OwnedFd,
     recursive: bool,
+    copy: Option<(OwnedFd, Tree)>,
 }
 
 impl Source {
@@ -363,12 +364,25 @@ impl Source {
         let seen = openat(CWD, &path, O_PATH, Mode::empty())
             .map_err(io::Error::from)
             .with_context(|| format!("open {}", path.display()))?;
-        Ok(Source { path, seen, recursive })
+        Ok(Source { path, seen, recursive, copy: None })
     }
 
     /// Copies the mount at the source, in the mount namespace that we are in now: the kernel lets nobody copy from
     /// another one. It has to be the file that `create` saw.
-    pub fn copy(&self) -> Result<(OwnedFd, Tree)> {
+    pub fn enter(&mut self) -> Result<()> {
+        self.copy = Some(self.find_and_copy()?);
+        Ok(())
+    }
+
+    /// The place in this mount namespace and the copy that `enter` made, or that is made now.
+    pub fn copied(mut self) -> Result<(OwnedFd, Tree)> {
+        match self.copy.take() {
+            Some(copy) => Ok(copy),
+            None => self.find_and_copy(),
+        }
+    }
+
+    fn find_and_copy(&self) -> Result<(OwnedFd, Tree)> {
         let context = || format!("open {}", self.path.display());
         let here = openat(CWD, &self.path, O_PATH, Mode::empty()).map_err(io::Error::from).with_context(context)?;
         if !same_file(&self.seen, &here)? {

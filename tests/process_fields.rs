@@ -1,0 +1,187 @@
+//! Fields of `process` and `linux` that a program sees in itself: scheduling, CPUs, personality, memory policy, and the flags of
+//! `exec` that change them.
+
+mod common;
+
+use std::process::Command;
+
+use common::{Fixture, Output, finish, is_root, needs_root};
+use serde_json::{Value, json};
+
+/// What `script` prints in a container that `change` has changed.
+fn prints(script: &str, change: impl FnOnce(&mut Value)) -> Output {
+    Fixture::busybox().shell(script).with(change).run()
+}
+
+fn sleeping(change: impl FnOnce(&mut Value)) -> Fixture {
+    Fixture::busybox().entrypoint(["sleep", "60"]).with(change).started()
+}
+
+/// Of the whole machine.
+fn all_cpus() -> String {
+    std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap().trim().to_owned()
+}
+
+const CPUS: &str = "grep Cpus_allowed_list /proc/self/status | cut -f 2";
+
+/// A call of bookend by a caller that is pinned to CPU 0.
+fn pinned(c: &Fixture, args: &[&str]) -> Output {
+    let whole = c.command(args);
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", "0"]).arg(whole.get_program()).args(whole.get_args());
+    command.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let scratch = common::Scratch::new();
+    finish(command, &scratch)
+}
+
+#[test]
+fn the_scheduler_and_the_io_priority_are_those_of_the_process() {
+    // proc(5): nice is field 19 of stat, the policy field 41.
+    let output = prints("cut -d ' ' -f 19,41 /proc/self/stat; ionice -p $$", |config| {
+        config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
+        config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+    });
+    assert_eq!(output.ok().stdout, "5 3\nbest-effort: prio 6\n");
+}
+
+#[test]
+fn reset_on_fork_is_a_flag_that_the_kernel_gets() {
+    // A child of the shell has the default policy again.
+    let output = prints("cut -d ' ' -f 41 /proc/$$/stat; (cut -d ' ' -f 41 /proc/self/stat); true", |config| {
+        config["process"]["scheduler"] = json!({"policy": "SCHED_IDLE", "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
+    });
+    let output = output.ok();
+    assert_eq!(output.stdout.lines().next(), Some("5"));
+}
+
+#[test]
+fn realtime_is_given_to_who_may_and_otherwise_the_error_says_what_it_needs() {
+    let fifo = |config: &mut Value| config["process"]["scheduler"] = json!({"policy": "SCHED_FIFO", "priority": 7});
+    let output = prints("cut -d ' ' -f 40,41 /proc/self/stat", fifo);
+    // A control group of v1 has no realtime of its own, on kernels that ration it.
+    if is_root() && output.code == 0 {
+        assert_eq!(output.stdout, "7 1\n");
+    } else {
+        output.fails(125).says("process.scheduler: set SCHED_FIFO (needs CAP_SYS_NICE");
+    }
+}
+
+#[test]
+fn a_deadline_and_a_cpuset_are_told_to_be_in_conflict() {
+    if !needs_root("a_deadline_and_a_cpuset_are_told_to_be_in_conflict") {
+        return;
+    }
+    if all_cpus() == "0" {
+        return; // then the cpuset would be all there is
+    }
+    prints("true", |config| {
+        let times =
+            json!({"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 10_000_000, "period": 10_000_000});
+        config["process"]["scheduler"] = times;
+        config["linux"]["resources"]["cpu"] = json!({"cpus": "0"});
+    })
+    .fails(125)
+    .says("cannot be used together with linux.resources.cpu.cpus");
+}
+
+#[test]
+fn a_container_does_not_stay_where_its_caller_is_pinned() {
+    if is_root() {
+        let c = Fixture::busybox().shell(CPUS);
+        c.write();
+        let bundle = c.bundle();
+        let output = pinned(&c, &["run", "--bundle", bundle.to_str().unwrap(), &c.id]).ok();
+        assert_eq!(output.stdout.trim(), all_cpus());
+    }
+    let c = sleeping(|_| {});
+    let output = pinned(&c, &["exec", &c.id, "/bin/sh", "-c", CPUS]).ok();
+    assert_eq!(output.stdout.trim(), all_cpus());
+}
+
+#[test]
+fn in_a_cpuset_a_pinned_callers_container_has_all_of_that() {
+    if !needs_root("in_a_cpuset_a_pinned_callers_container_has_all_of_that") {
+        return;
+    }
+    let last = all_cpus().rsplit(['-', ',']).next().unwrap().to_owned();
+    let c = Fixture::busybox().shell(CPUS).with(|config| config["linux"]["resources"]["cpu"] = json!({"cpus": last}));
+    c.write();
+    let bundle = c.bundle();
+    let output = pinned(&c, &["run", "--bundle", bundle.to_str().unwrap(), &c.id]).ok();
+    assert_eq!(output.stdout.trim(), last);
+}
+
+#[test]
+fn exec_runs_on_the_cpus_that_it_is_given_and_init_does_not() {
+    let c = Fixture::busybox().shell(&format!("{CPUS} > /cpus; exec sleep 60"));
+    let c = c.with(|config| config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"})).started();
+    assert_eq!(c.exec(CPUS).ok().stdout.trim(), "0");
+    c.wait_for("init's list", |c| c.read("/cpus").ends_with('\n'));
+    assert_eq!(c.read("/cpus").trim(), all_cpus());
+}
+
+#[test]
+fn without_a_final_list_exec_stays_where_it_was_put_at_first() {
+    let c = sleeping(|config| config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": ""}));
+    assert_eq!(c.exec(CPUS).ok().stdout.trim(), "0");
+}
+
+#[test]
+fn cpus_that_are_not_there_are_an_error_of_exec_that_names_the_field() {
+    let c = sleeping(|config| config["process"]["execCPUAffinity"] = json!({"final": "8000"}));
+    c.exec("true").fails(125).says("process.execCPUAffinity.final: run on CPUs 8000 (are they in the cpuset?)");
+}
+
+#[test]
+fn linux32_is_the_personality_of_init_and_of_exec() {
+    let c = Fixture::busybox().shell("uname -m > /machine; exec sleep 60");
+    let c = c.with(|config| config["linux"]["personality"] = json!({"domain": "LINUX32"})).started();
+    assert_eq!(c.exec("uname -m").ok().stdout, "i686\n");
+    c.wait_for("init's machine", |c| c.read("/machine").ends_with('\n'));
+    assert_eq!(c.read("/machine"), "i686\n");
+}
+
+#[test]
+fn a_memory_policy_holds_for_init_and_for_exec() {
+    let script = "sed -n '1s/^[^ ]* \\([^ ]*\\).*/\\1/p' /proc/self/numa_maps";
+    let c = Fixture::busybox().shell(&format!("{script} > /policy; exec sleep 60"));
+    let policy = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    let c = c.with(|config| config["linux"]["memoryPolicy"] = policy).started();
+    assert_eq!(c.exec(script).ok().stdout, "bind=static:0\n");
+    c.wait_for("init's policy", |c| c.read("/policy").ends_with('\n'));
+    assert_eq!(c.read("/policy"), "bind=static:0\n");
+}
+
+#[test]
+fn nodes_that_are_not_there_are_an_error_that_names_the_field() {
+    prints("true", |config| config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "1000"}))
+        .fails(125)
+        .says("linux.memoryPolicy: set MPOL_BIND for nodes 1000");
+}
+
+/// `exec --process` with this process.
+fn exec_process(c: &Fixture, process: &Value) -> Output {
+    let file = c.bundle().join("process.json");
+    std::fs::write(&file, process.to_string()).unwrap();
+    c.call(&["exec", "--process", file.to_str().unwrap(), &c.id])
+}
+
+#[test]
+fn exec_takes_the_scheduler_and_the_cpus_of_the_process_that_it_is_given() {
+    let c = sleeping(|_| {});
+    let process = json!({
+        "user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/bin"],
+        "args": ["/bin/sh", "-c", format!("cut -d ' ' -f 19,41 /proc/self/stat; {CPUS}")],
+        "scheduler": {"policy": "SCHED_OTHER", "nice": 3}, "execCPUAffinity": {"final": "0"}
+    });
+    assert_eq!(exec_process(&c, &process).ok().stdout, "3 0\n0\n");
+}
+
+#[test]
+fn exec_refuses_a_process_by_the_rules_of_the_configuration() {
+    let c = sleeping(|_| {});
+    let process =
+        json!({"user": {"uid": 0, "gid": 0}, "cwd": "x", "args": ["true"], "scheduler": {"policy": "SCHED_X"}});
+    let output = exec_process(&c, &process).fails(125);
+    output.says("process.cwd: \"x\" is not an absolute path").says("process.scheduler.policy: unknown value");
+}
