@@ -128,7 +128,7 @@ fn what_is_not_there_yet_is_refused_by_name() {
     }
     let option =
         |option: &str| json!([{"destination": "/v", "source": "/etc", "type": "bind", "options": ["bind", option]}]);
-    for name in ["idmap", "tmpcopyup"] {
+    for name in ["move", "tmpcopyup"] {
         config_refused("/mounts", option(name), &["mounts[0]", name]);
     }
 }

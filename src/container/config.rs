@@ -76,9 +76,9 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
     let mut warnings = drop_unknown_capabilities(&mut json);
     warnings.extend(unknown_hooks(&json));
     warnings.extend(kernel_memory(&json));
-    let mut check = Check { json: &json, problems: Vec::new() };
+    let mut check = Check { json: &json, problems: Vec::new(), warnings: Vec::new() };
     check.all();
-    let problems = check.problems;
+    let (problems, unused) = (check.problems, check.warnings);
     if !problems.is_empty() {
         bail!("{}", problems.join("\n  "));
     }
@@ -89,6 +89,7 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
         Some(Err(_)) if adapted || !warnings.is_empty() => serde_json::from_value(json)?,
         Some(spec) => spec.map_err(|error| positioned(&error))?,
     };
+    warnings.extend(unused);
     Ok((spec, warnings))
 }
 
@@ -151,6 +152,8 @@ fn kernel_memory(json: &Value) -> Option<String> {
 struct Check<'a> {
     json: &'a Value,
     problems: Vec<String>,
+    /// What is no problem but has no effect.
+    warnings: Vec<String>,
 }
 
 impl<'a> Check<'a> {
@@ -351,12 +354,14 @@ impl<'a> Check<'a> {
                 _ => {}
             }
             for name in ["uidMappings", "gidMappings"] {
-                if !is_empty(&mount[name]) {
-                    self.problem(&format!("{field}.{name}"), UNSUPPORTED);
-                }
+                self.id_map(&format!("{field}.{name}"), mount[name].as_array().map_or(&[], Vec::as_slice));
             }
-            if let Err(error) = rootfs::check_mount(mount) {
-                self.problem(&format!("{field} ({destination})"), error);
+            let field = format!("{field} ({destination})");
+            match rootfs::check_mount(mount, self.has_namespace("user")) {
+                Err(error) => self.problem(&field, error),
+                Ok(unused) => self.warnings.extend(unused.iter().map(|option| {
+                    format!("{field}: option {option:?} has no effect on a bind mount: it is one of a file system")
+                })),
             }
         }
         let propagation = self.text("linux.rootfsPropagation");
@@ -419,15 +424,19 @@ impl<'a> Check<'a> {
             if maps.is_empty() && self.has_new_namespace("user") {
                 self.problem(&field, "missing: a new user namespace needs at least one mapping");
             }
-            for (index, map) in maps.iter().enumerate() {
-                let number = |key: &str| map[key].as_u64().unwrap_or(0);
-                let size = number("size");
-                let last = number("hostID").max(number("containerID")).saturating_add(size);
-                if size == 0 {
-                    self.problem(&format!("{field}[{index}].size"), "0: nothing would be mapped");
-                } else if last > u64::from(u32::MAX) {
-                    self.problem(&format!("{field}[{index}]"), "reaches beyond the last id, 4294967294");
-                }
+            self.id_map(&field, maps);
+        }
+    }
+
+    fn id_map(&mut self, field: &str, maps: &[Value]) {
+        for (index, map) in maps.iter().enumerate() {
+            let number = |key: &str| map[key].as_u64().unwrap_or(0);
+            let size = number("size");
+            let last = number("hostID").max(number("containerID")).saturating_add(size);
+            if size == 0 {
+                self.problem(&format!("{field}[{index}].size"), "0: nothing would be mapped");
+            } else if last > u64::from(u32::MAX) {
+                self.problem(&format!("{field}[{index}]"), "reaches beyond the last id, 4294967294");
             }
         }
     }
@@ -728,9 +737,28 @@ mod tests {
             (
                 "/mounts/0/uidMappings",
                 json!([{"containerID": 0, "hostID": 1, "size": 1}]),
-                "mounts[0].uidMappings: not supported",
+                "mounts[0] (/proc): uidMappings and gidMappings are for bind mounts only",
             ),
-            ("/mounts/1/options", json!(["tmpcopyup"]), "mounts[1] (/dev): option \"tmpcopyup\" is not supported"),
+            (
+                "/mounts/0",
+                json!({"destination": "/v", "source": "/s", "type": "bind",
+                    "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}),
+                "mounts[0] (/v): uidMappings and gidMappings need each other",
+            ),
+            (
+                "/mounts/0",
+                json!({"destination": "/v", "source": "/s", "type": "bind", "options": ["ridmap"]}),
+                "mounts[0] (/v): idmap needs uidMappings and gidMappings, or a user namespace",
+            ),
+            (
+                "/mounts/0/gidMappings",
+                json!([{"containerID": 0, "hostID": 1, "size": 0}]),
+                "mounts[0].gidMappings[0].size: 0",
+            ),
+            ("/mounts/0/options", json!(["tmpcopyup"]), "mounts[0] (/proc): option \"tmpcopyup\" is for a new tmpfs"),
+            ("/mounts/1/options", json!(["idmap"]), "mounts[1] (/dev): option \"idmap\" is for bind mounts only"),
+            ("/mounts/1/options", json!(["remount", "size=1"]), "mounts[1] (/dev): option \"size=1\": remount changes"),
+            ("/mounts/1/options", json!(["move"]), "mounts[1] (/dev): option \"move\": the runtime specification has"),
             ("/linux/namespaces/0/type", json!("pidd"), "linux.namespaces[0].type: unknown namespace \"pidd\""),
             ("/linux/namespaces/9", json!({"type": "pid"}), "linux.namespaces[5]: namespace pid is given twice"),
             ("/linux/namespaces/4/type", json!("cgroup"), "linux.namespaces: no mount namespace"),
