@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
@@ -65,7 +66,7 @@ impl Unit {
         let path = cgroups_path.map(|path| path.to_str().context("linux.cgroupsPath is not UTF-8")).transpose()?;
         let names = Names::of(path, id, rootless)?;
         let (bus, manager) = if rootless { of_user()? } else { of_system()? };
-        UnixStream::connect(&bus).with_context(|| no_bus(&bus, rootless))?;
+        UnixStream::connect(&bus).map_err(|error| no_bus(error, &bus, rootless))?;
         let cgroup = manager.join(names.cgroup());
         let unit = Unit { name: names.scope, slice: names.slice, bus, user: rootless, below: String::new() };
         Ok((unit, cgroup))
@@ -167,7 +168,7 @@ impl Unit {
     }
 
     fn connect(&self) -> Result<Bus> {
-        Bus::connect(&self.bus).with_context(|| no_bus(&self.bus, self.user))
+        Bus::connect(&self.bus).map_err(|error| no_bus(error, &self.bus, self.user))
     }
 
     fn manager(&self) -> &'static str {
@@ -283,18 +284,18 @@ fn manager_of_user(own: &str, uid: u32) -> PathBuf {
     slice.unwrap_or_else(|| format!("/user.slice/user-{uid}.slice").into()).join(service)
 }
 
-fn no_bus(path: &Path, user: bool) -> String {
-    let cure = if user {
-        "there is one in a login session (ssh, machinectl shell; not su), and with `loginctl enable-linger` always; XDG_RUNTIME_DIR \
-         says where. Without: leave the flag out (podman --cgroup-manager cgroupfs)"
+/// Why there is no bus, and what to do.
+fn no_bus(error: impl Display, path: &Path, user: bool) -> anyhow::Error {
+    let (whose, cure) = if user {
+        (
+            "the user's systemd",
+            "there is one in a login session (as from ssh; not from su), and after `loginctl enable-linger` always, where \
+             XDG_RUNTIME_DIR says; or leave the flag out (podman: --cgroup-manager cgroupfs)",
+        )
     } else {
-        "install and start dbus, or leave the flag out"
+        ("systemd", "install and start dbus, or leave the flag out")
     };
-    format!(
-        "--systemd-cgroup: no bus of {} at {}: {cure}",
-        if user { "the user's systemd" } else { "systemd" },
-        path.display()
-    )
+    anyhow!("--systemd-cgroup: the bus of {whose} at {}: {error:#}; {cure}", path.display())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, geteuid};
-use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
+use oci_spec::runtime::{LinuxNamespaceType as Kind, LinuxResources, Spec};
 
 use super::bundle::Bundle;
 use super::hooks::{self, Point};
@@ -25,7 +25,7 @@ use super::rootfs::Sources;
 use super::seccomp::{Connection, Filter};
 use super::start;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State, Status};
-use super::{idmap, notify, process, terminal, user};
+use super::{delegation, idmap, notify, process, terminal, user};
 use crate::cgroup::{Cgroup, Driver, Scope};
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
@@ -233,15 +233,23 @@ fn check_rights(namespaces: &Namespaces, options: &CreateOptions) -> Result<()> 
 fn plan_cgroup(config: &Spec, id: &ContainerId, options: &CreateOptions) -> Result<Cgroup> {
     let path = config.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
     match options.driver {
-        Driver::Files => Cgroup::plan(path, id.as_str(), options.rootless),
+        Driver::Files => {
+            let cgroup = Cgroup::plan(path, id.as_str(), options.rootless)?;
+            resources(config).map_or(Ok(()), |resources| cgroup.check(resources))?;
+            Ok(cgroup)
+        }
         Driver::Systemd => Cgroup::plan_unit(path, id.as_str(), options.rootless),
     }
 }
 
 /// What systemd is to make, where it makes the cgroup.
 fn plan_scope(cgroup: &Cgroup, id: &ContainerId, config: &Spec) -> Result<Option<Scope>> {
-    let resources = config.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default();
+    let resources = resources(config).cloned().unwrap_or_default();
     cgroup.scope(id.as_str(), &config.annotations().clone().unwrap_or_default(), &resources)
+}
+
+fn resources(config: &Spec) -> Option<&LinuxResources> {
+    config.linux().as_ref()?.resources().as_ref()
 }
 
 fn make_directory(root: &Root, id: &ContainerId, undo: &mut Undo) -> Result<PathBuf> {
@@ -312,7 +320,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn set_limits(cgroup: &Cgroup, config: &Spec, rootless: bool) -> Result<()> {
-    let resources = config.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let resources = resources(config);
     resources.map_or(Ok(()), |resources| cgroup.set(resources))?;
     // Without a rule too, as runc: nothing but the usual devices. In a user namespace the kernel makes no device nodes,
     // and its user can open on the host what the container can.
@@ -320,6 +328,7 @@ fn set_limits(cgroup: &Cgroup, config: &Spec, rootless: bool) -> Result<()> {
         let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         // Without any cgroup there is nothing to set them on; `Cgroup::plan` allows that to rootless containers only.
         let _ = cgroup.set_devices(rules)?;
+        delegation::owner(config).map_or(Ok(()), |owner| cgroup.delegate(owner))?;
     }
     Ok(())
 }

@@ -124,6 +124,11 @@ pub fn outside(proc_dir: BorrowedFd<'_>, uid: u32) -> Option<u32> {
     procfs::outside(&procfs::read_below(proc_dir, "uid_map").ok()?, uid)
 }
 
+/// A uid of a user namespace that is yet to be made.
+pub fn host_id(mappings: &[LinuxIdMapping], id: u32) -> Option<u32> {
+    procfs::outside(&lines(mappings), id)
+}
+
 #[cfg(test)]
 mod tests {
     use oci_spec::runtime::LinuxIdMappingBuilder;

@@ -82,11 +82,11 @@ const SIGNAL: u8 = 4;
 impl Bus {
     /// Connects to the bus behind a socket and says hello.
     pub fn connect(path: &Path) -> Result<Bus> {
-        let socket = UnixStream::connect(path).with_context(|| format!("connect to {}", path.display()))?;
+        let socket = UnixStream::connect(path).context("connect")?;
         let mut bus = Bus { socket, serial: 0, deadline: Instant::now() + PATIENCE, signals: VecDeque::new() };
-        bus.authenticate().with_context(|| format!("authenticate to {}", path.display()))?;
+        bus.authenticate().context("authenticate")?;
         let hello = Method { destination: BUS, path: "/org/freedesktop/DBus", interface: BUS, member: "Hello" };
-        bus.call_method(&hello, &()).context("say hello to the bus")?;
+        bus.call_method(&hello, &()).context("say hello")?;
         Ok(bus)
     }
 

@@ -102,11 +102,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cgroup::limits::settings;
+    use crate::cgroup::limits::limits;
 
     fn of(version: Version, resources: Value) -> Vec<(String, String)> {
         let resources = serde_json::from_value(resources).unwrap();
-        let settings = settings(version, &resources, &|_| None).unwrap();
+        let settings = limits(version, &resources, &|_| None).unwrap().settings;
         let text = |value: Variant<'_>| match value {
             Variant::U64(INFINITY) => "infinity".to_owned(),
             Variant::U64(number) => number.to_string(),
