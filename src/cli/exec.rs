@@ -54,15 +54,10 @@ fn exit_code(code: i32) -> u8 {
 }
 
 fn refuse_unbuilt(args: &Exec) -> Result<()> {
-    let given = [
-        ("--apparmor", args.apparmor.as_deref().is_some_and(|profile| !profile.is_empty())),
-        ("--process-label", args.process_label.as_deref().is_some_and(|label| !label.is_empty())),
-        ("--cgroup", !args.cgroup.is_empty()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => bail!("exec: {flag} is not supported by this version of bookend yet; leave it out"),
-        None => Ok(()),
+    if args.cgroup.is_empty() {
+        return Ok(());
     }
+    bail!("exec: --cgroup is not supported by this version of bookend yet; leave it out")
 }
 
 /// The container's own process with what the command line changes, or the one of `--process`; and warnings.
@@ -73,6 +68,7 @@ fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<(Process
         if args.tty {
             process.set_terminal(Some(true));
         }
+        set_labels(&mut process, args);
         return Ok((process, warnings));
     }
     if args.command.is_empty() {
@@ -109,6 +105,7 @@ fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<(Process
     if let Some(no_new_privs) = args.no_new_privs {
         process.set_no_new_privileges(Some(no_new_privs));
     }
+    set_labels(&mut process, args);
     let warnings = add_capabilities(&mut process, &args.cap);
     Ok((check(process)?, warnings))
 }
@@ -134,6 +131,15 @@ fn check(process: Process) -> Result<Process> {
         bail!("process: an argument or variable must not contain a NUL byte");
     }
     Ok(process)
+}
+
+fn set_labels(process: &mut Process, args: &Exec) {
+    if let Some(profile) = args.apparmor.as_ref().filter(|profile| !profile.is_empty()) {
+        process.set_apparmor_profile(Some(profile.clone()));
+    }
+    if let Some(label) = args.process_label.as_ref().filter(|label| !label.is_empty()) {
+        process.set_selinux_label(Some(label.clone()));
+    }
 }
 
 /// `--cap`: to every set but the inheritable and ambient ones (threats.md S10). As runc: an unknown one is only warned of.

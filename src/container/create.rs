@@ -17,19 +17,21 @@ use super::bundle::Bundle;
 use super::hooks::{self, Point};
 use super::id::ContainerId;
 use super::init::{self, Birth};
+use super::labels::{self, Labels};
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
 use super::nature::Nature;
+use super::net_devices::{self, Moved};
 use super::root::Root;
 use super::rootfs::Sources;
 use super::seccomp::{Connection, Filter};
 use super::start;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State, Status};
-use super::{idmap, notify, process, terminal, user};
+use super::{idmap, notify, process, rdt, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
-use crate::linux::procfs::Procfs;
+use crate::linux::procfs::{self, Procfs};
 use crate::linux::{clock, fd, pidfd};
 use crate::wall;
 
@@ -97,6 +99,8 @@ impl Created {
 struct Undo {
     dir: Option<PathBuf>,
     cgroup: Option<Cgroup>,
+    rdt: Option<rdt::Group>,
+    devices: Option<Moved>,
     init: Option<(Pid, OwnedFd)>,
     pid_file: Option<PathBuf>,
 }
@@ -104,7 +108,10 @@ struct Undo {
 impl Undo {
     // By field: replacing the value would drop it.
     fn disarm(&mut self) {
-        (self.dir, self.cgroup, self.init, self.pid_file) = (None, None, None, None);
+        (self.dir, self.cgroup, self.rdt, self.init, self.pid_file) = (None, None, None, None, None);
+        if let Some(devices) = self.devices.take() {
+            devices.keep();
+        }
     }
 }
 
@@ -115,6 +122,8 @@ impl Drop for Undo {
         if let Some(pid_file) = &self.pid_file {
             let _ = fs::remove_file(pid_file);
         }
+        // While there is a network namespace that they can come back from.
+        drop(self.devices.take());
         if let Some((pid, pidfd)) = &self.init {
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
             let _ = waitpid(*pid, None);
@@ -122,6 +131,9 @@ impl Drop for Undo {
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.kill();
             let _ = cgroup.delete();
+        }
+        if let Some(group) = &self.rdt {
+            let _ = group.remove();
         }
         if let Some(dir) = &self.dir {
             let _ = fs::remove_dir_all(dir);
@@ -145,6 +157,9 @@ pub fn create(
     let agent = filter.as_ref().map_or(Ok(None), Filter::reach_agent)?;
     let namespaces = Namespaces::open(&bundle.config)?;
     check_rights(&namespaces, options)?;
+    net_devices::check(&bundle.config, &namespaces, options.rootless)?;
+    check_labels(&bundle.config)?;
+    let rdt = rdt::Group::of(&bundle.config, id)?;
     let cgroup = plan_cgroup(&bundle.config, id, options.rootless)?;
 
     let mut undo = Undo::default();
@@ -154,10 +169,12 @@ pub fn create(
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     filter.as_ref().map_or(Ok(()), |filter| filter.save(&dir))?;
-    let nature = Nature::of(&bundle.config);
+    let nature = Nature::of(&bundle.config, options.no_new_keyring);
     nature.save(&dir)?;
+    rdt.as_ref().map_or(Ok(()), |group| group.save(&dir))?;
     // The directory says what there is before there is anything (R1).
     make_cgroup(&cgroup, &bundle.config, options.rootless, &mut undo)?;
+    make_rdt(rdt.as_ref(), &mut undo)?;
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
     let listener = start::listen_in(fd::open_path(&dir)?.as_fd()).context("bind start.sock")?;
     let (ours, theirs) = link::pair()?;
@@ -182,8 +199,8 @@ pub fn create(
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
 
     let raising =
-        Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, agent };
-    let (mut terminal, mut warnings) = raising.serve(ours.as_fd())?;
+        Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, rdt, agent };
+    let (mut terminal, mut warnings) = raising.serve(ours.as_fd(), &mut undo)?;
     warnings.splice(0..0, bundle.warnings.iter().cloned().chain(warned));
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
     if let (Some(socket), Some(master)) = (&console, &terminal) {
@@ -220,6 +237,11 @@ fn check_rights(namespaces: &Namespaces, options: &CreateOptions) -> Result<()> 
         );
     }
     Ok(())
+}
+
+fn check_labels(config: &Spec) -> Result<()> {
+    labels::check_mounts(config)?;
+    config.process().as_ref().map_or(Ok(()), |process| Labels::of(process).check())
 }
 
 fn plan_cgroup(config: &Spec, id: &ContainerId, rootless: bool) -> Result<Cgroup> {
@@ -307,6 +329,12 @@ fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) 
         let _ = cgroup.set_devices(rules)?;
     }
     Ok(())
+}
+
+fn make_rdt(group: Option<&rdt::Group>, undo: &mut Undo) -> Result<()> {
+    let Some(group) = group else { return Ok(()) };
+    undo.rdt = Some(group.clone());
+    group.make()
 }
 
 /// Clones init: in its new namespaces, and born in its v2 cgroup where it can be (the last of what is returned).
@@ -400,19 +428,22 @@ struct Raising<'a> {
     dir: &'a Path,
     proc_dir: BorrowedFd<'a>,
     in_cgroup: bool,
+    rdt: Option<rdt::Group>,
     /// Of its seccomp filter.
     agent: Option<Connection>,
 }
 
 impl Raising<'_> {
     /// Answers until init is ready. Returns the master of its terminal, and warnings.
-    fn serve(&self, link: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, Vec<String>)> {
+    fn serve(&self, link: BorrowedFd<'_>, undo: &mut Undo) -> Result<(Option<OwnedFd>, Vec<String>)> {
         let (mut terminal, mut warnings) = (None, Vec::new());
         loop {
             match link::receive(link)? {
                 Some((Message::MapIds, _)) => {
                     let pid = Pid::from_raw(self.state.pid);
                     self.map_ids(pid)?;
+                    self.rdt.as_ref().map_or(Ok(()), |group| group.admit(pid))?;
+                    undo.devices = self.move_devices()?;
                     link::send(link, &Message::Mapped { pid: pid.as_raw() }, None)?;
                     // From here on init makes its mounts, and does not wait for us.
                     state::write_down(self.dir, &identity(self.state), self.state, None)?;
@@ -441,6 +472,12 @@ impl Raising<'_> {
                 None => bail!("init ended before it was ready"),
             }
         }
+    }
+
+    /// Gives it the network devices of the host that it is to have.
+    fn move_devices(&self) -> Result<Option<Moved>> {
+        let network = || procfs::open_namespace(self.proc_dir, "net").context("open the network namespace of init");
+        Moved::into(&self.bundle.config, network)
     }
 
     /// Maps the ids of its new user namespace.

@@ -13,6 +13,7 @@ use super::options::{Options, READONLY};
 use super::path::{Links, Missing, O_PATH, Root, is_directory, same_file};
 use super::tree::{Change, Tree};
 use crate::cgroup::{CgroupMount, Version};
+use crate::container::labels;
 use crate::linux::mount::MountAttributes;
 
 pub(super) const PROC_SUPER_MAGIC: FsWord = 0x9fa0;
@@ -35,6 +36,9 @@ const PROC_FILES: [&str; 11] = [
     "/proc/sys/crypto/fips_enabled",
     "/proc/net/dev",
 ];
+
+/// File systems whose labels the policy chooses by itself.
+const UNLABELLED: [&str; 3] = ["proc", "sysfs", "mqueue"];
 
 /// What an entry of `mounts` makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +138,9 @@ impl Maker<'_> {
                 if name == "tmpfs" {
                     keep_mode(&place.0, place.1, &mut options)?;
                 }
+                if !UNLABELLED.contains(&name.as_str()) {
+                    options.data.extend(self.context());
+                }
                 let source = mount.source().as_deref().and_then(Path::to_str).unwrap_or(&name);
                 let tree = Tree::filesystem(&name, source, &options).map_err(|error| self.with_cure(&name, error))?;
                 let propagation: Vec<Change> = propagation_changes(&options.propagation);
@@ -162,6 +169,11 @@ impl Maker<'_> {
         changes.push((options.recursive_attributes(), true));
         changes.push((options.attributes(), false));
         changes
+    }
+
+    /// The option for the SELinux context of a file system.
+    fn context(&self) -> Option<String> {
+        labels::of_mounts(self.config).map(|label| format!("context={label}"))
     }
 
     fn root_propagation(&self) -> Option<(u64, bool)> {
@@ -275,6 +287,7 @@ impl Maker<'_> {
         let each = options.clone();
         let late = options.postpone_readonly();
         options.data = vec!["mode=755".to_owned()];
+        options.data.extend(self.context());
         options.superblock.clear();
         let top = Tree::filesystem("tmpfs", "tmpfs", options)?;
         top.attach(place)?;
