@@ -6,7 +6,7 @@
 //! On a hybrid host the container has its directory in the v2 tree beside the v1 controllers, even where the v2 tree has
 //! none: being born there is free (`CLONE_INTO_CGROUP`), and the v2 core freezes and kills better than v1 can.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,6 +24,8 @@ mod directory;
 mod layout;
 mod limits;
 mod members;
+mod oom;
+mod stats;
 mod survey;
 mod v1;
 mod v2;
@@ -32,6 +34,8 @@ pub use devices::DeviceRules;
 use directory::{Directory, is_gone};
 pub use layout::Version;
 use layout::{Layout, Mounted};
+pub use oom::OomWatch;
+pub use stats::{Interface, Stats};
 pub use survey::{Mode, Survey, survey};
 
 /// How long a freeze, a kill and a removal may take before they are errors.
@@ -146,6 +150,17 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Refuses limits that the container's cgroup could never have, before there is anything.
+    pub fn check(&self, resources: &LinuxResources) -> Result<()> {
+        for (hierarchy, setting) in self.placed(resources, &|_| None)? {
+            let Some(hierarchy) = hierarchy else { bail!("{setting}: {}", self.why_no_controller(&setting)) };
+            if hierarchy.version == Version::V2 && setting.if_missing == limits::IfMissing::Fail {
+                v2::check_controller(hierarchy, &setting.controller).with_context(|| setting.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the limits of `linux.resources`, all but device rules (`set_devices`).
     pub fn set(&self, resources: &LinuxResources) -> Result<()> {
         let current = |file: &str| {
@@ -154,20 +169,18 @@ impl Cgroup {
             directory.read(file).ok()
         };
         for (hierarchy, setting) in self.placed(resources, &current)? {
-            let Some(hierarchy) = hierarchy else {
-                bail!("{setting}: {}", self.why_no_controller(&setting.controller));
-            };
+            let Some(hierarchy) = hierarchy else { bail!("{setting}: {}", self.why_no_controller(&setting)) };
             let directory = Directory::open(&hierarchy.path)
                 .with_context(|| format!("{setting}: open {}", hierarchy.path.display()))?;
             match directory.write(&setting.file, &setting.value) {
                 Ok(()) => {}
-                Err(error) if is_gone(&error) && setting.if_missing == limits::IfMissing::Skip => {}
-                Err(error) if is_gone(&error) && hierarchy.version == Version::V2 => {
-                    bail!("{setting}: {}", v2::why_missing(hierarchy, &setting.controller, &setting.file));
-                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match setting.if_missing {
+                    limits::IfMissing::Skip => {}
+                    limits::IfMissing::Fail => bail!("{setting}: {}", hierarchy.why_missing(&setting)),
+                },
                 Err(error) => {
-                    let file = hierarchy.path.join(&setting.file);
-                    return Err(error).with_context(|| format!("set {} to {}", file.display(), setting.value));
+                    let hint = hint(&directory, &setting, &error);
+                    return Err(error).with_context(|| format!("{setting} in {}{hint}", hierarchy.path.display()));
                 }
             }
         }
@@ -181,44 +194,63 @@ impl Cgroup {
         current: limits::Current,
     ) -> Result<Vec<(Option<&Hierarchy>, limits::Setting)>> {
         let v1 = self.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
-        let v2 = self.hierarchies.iter().find(|hierarchy| hierarchy.version == Version::V2);
+        let v2 = self.v2();
         let in_v1 = |controller: &str| self.of_controller(controller).filter(|found| found.version == Version::V1);
         let v2_controllers = v2.map(v2::controllers).unwrap_or_default();
-        let has_unified = resources.unified().as_ref().is_some_and(|unified| !unified.is_empty());
-        ensure!(!has_unified || v2.is_some(), "linux.resources.unified needs cgroup v2, and this host has v1");
+        // Alone, the v2 tree has to have everything; beside v1 hierarchies it has some controllers, mostly none.
+        let in_v2 = |controller: &str| match controller {
+            _ if !v1 => true,
+            "blkio" => v2_controllers.iter().any(|found| found == "io"),
+            "cgroup" => true,
+            _ => v2_controllers.iter().any(|found| found == controller),
+        };
+        if (v1 || v2.is_none()) && !resources.unified().as_ref().is_none_or(HashMap::is_empty) {
+            self.check_unified(resources, in_v2)?;
+        }
 
         let mut placed = Vec::new();
-        let mut elsewhere = Vec::new();
+        let mut refused = Vec::new();
         if v1 || v2.is_none() {
-            for setting in limits::settings(Version::V1, resources, current)? {
-                match in_v1(&setting.controller) {
-                    Some(hierarchy) => placed.push((Some(hierarchy), setting)),
-                    None => elsewhere.push(setting),
+            let limits = limits::limits(Version::V1, resources, current)?;
+            refused.extend(limits.refused.into_iter().filter(|refusal| !in_v2(&refusal.controller)));
+            for setting in limits.settings {
+                let found = in_v1(&setting.controller);
+                if found.is_some() || v2.is_none() || !in_v2(&setting.controller) {
+                    placed.push((found, setting));
                 }
             }
         }
-        let v2_name = |controller: &str| if controller == "blkio" { "io".to_owned() } else { controller.to_owned() };
-        // On a hybrid host, what is asked of a controller that neither tree has.
-        elsewhere.retain(|setting| !v2_controllers.contains(&v2_name(&setting.controller)));
-        placed.extend(elsewhere.into_iter().map(|setting| (None, setting)));
-        if let Some(hierarchy) = v2.filter(|_| !v1 || has_unified || !v2_controllers.is_empty()) {
-            for setting in limits::settings(Version::V2, resources, current)? {
-                let core = setting.controller == "cgroup";
-                if !v1 || core || v2_controllers.contains(&setting.controller) {
-                    placed.push((Some(hierarchy), setting));
-                } else if resources.unified().as_ref().is_some_and(|unified| unified.contains_key(&setting.file)) {
-                    placed.push((None, setting));
-                }
-            }
+        if let Some(hierarchy) = v2 {
+            let limits = limits::limits(Version::V2, resources, current)?;
+            refused.extend(limits.refused.into_iter().filter(|refusal| in_v2(&refusal.controller)));
+            let settings = limits.settings.into_iter().filter(|setting| in_v2(&setting.controller));
+            placed.extend(settings.map(|setting| (Some(hierarchy), setting)));
         }
-        Ok(placed)
+        match refused.first() {
+            Some(refusal) => bail!("{}", refusal.text),
+            None => Ok(placed),
+        }
     }
 
-    fn why_no_controller(&self, controller: &str) -> String {
+    /// runtime-spec: an error where the controller of a key is not one of cgroup v2.
+    fn check_unified(&self, resources: &LinuxResources, in_v2: impl Fn(&str) -> bool) -> Result<()> {
+        for file in resources.unified().iter().flatten().map(|(file, _)| file) {
+            let controller = file.split_once('.').map_or(file.as_str(), |(controller, _)| controller);
+            ensure!(
+                self.v2().is_some() && in_v2(controller),
+                "linux.resources.unified has {file:?}: it is for cgroup v2, and this host has the {controller} controller \
+                 on v1 or not at all; use the other fields of linux.resources"
+            );
+        }
+        Ok(())
+    }
+
+    fn why_no_controller(&self, setting: &limits::Setting) -> String {
         if self.is_none() {
             return "the container has no cgroup: none can be written (rootless without delegation)".to_owned();
         }
-        format!("no cgroup of the container has the {controller} controller")
+        let known = fs::read_to_string("/proc/cgroups").unwrap_or_default();
+        v1::why_no_controller(&setting.controller, &known)
     }
 
     /// Sets the device rules of `linux.resources.devices`: all denied, the rules in order, then the devices that every
@@ -231,9 +263,54 @@ impl Cgroup {
             Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
         match hierarchy.version {
             Version::V1 => devices::apply(&directory, rules)?,
-            Version::V2 => device_filter::attach(directory, rules)?,
+            Version::V2 => device_filter::attach(&directory, rules)?,
         }
         Ok(DeviceRules::Enforced)
+    }
+
+    /// Replaces the device rules of a container that runs, so that what the old and the new ones allow is never denied.
+    pub fn change_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<DeviceRules> {
+        let v1 = self.of_controller("devices").filter(|found| found.version == Version::V1);
+        let Some(hierarchy) = v1.or(self.v2()) else { return Ok(DeviceRules::NotEnforced) };
+        let directory =
+            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        match hierarchy.version {
+            Version::V2 => device_filter::replace(&directory, rules)?,
+            Version::V1 => match device_filter::difference(&directory, rules)? {
+                Some(writes) => devices::write_all(&directory, &writes)?,
+                // All is denied for a moment: nobody is to notice.
+                None => self.while_frozen(|| devices::apply(&directory, rules))?,
+            },
+        }
+        Ok(DeviceRules::Enforced)
+    }
+
+    fn while_frozen(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.is_frozen()? {
+            return act();
+        }
+        self.freeze()?;
+        let done = act();
+        self.thaw()?;
+        done
+    }
+
+    /// Gives the v2 cgroup to a user: the directory, and the files that the kernel says are for who manages what is below
+    /// (`/sys/kernel/cgroup/delegate`, Linux 4.15). v1 has no safe way to do that.
+    pub fn delegate(&self, owner: u32) -> Result<()> {
+        let Some(hierarchy) = self.v2() else { return Ok(()) };
+        let files = fs::read_to_string("/sys/kernel/cgroup/delegate");
+        let files = files.unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+        let context = || format!("give {} to user {owner}", hierarchy.path.display());
+        let directory = Directory::open(&hierarchy.path).with_context(context)?;
+        for file in ["."].into_iter().chain(files.lines()) {
+            match directory.give(file, owner) {
+                // Not every cgroup has each of them.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                given => given.with_context(|| format!("{}: {file}", context()))?,
+            }
+        }
+        Ok(())
     }
 
     /// The v2 directory to be born in (`CLONE_INTO_CGROUP`), where there is one.
@@ -284,6 +361,50 @@ impl Cgroup {
             }
         }
         joined
+    }
+
+    /// Cgroups below this one that exist, for a process to join: of the named controllers, or of all (no names). What is not
+    /// named stays as it is.
+    ///
+    /// In a cgroup file system nobody can make links, so a path without `..` leads nowhere else.
+    pub fn below(&self, places: &[(Vec<&str>, &Path)]) -> Result<Cgroup> {
+        ensure!(!self.is_none(), "the container has no cgroup: none can be written (rootless without delegation)");
+        let mut joined = self.clone();
+        joined.hierarchies.iter_mut().for_each(|hierarchy| hierarchy.owned = false);
+        let v1 = self.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
+        for (controllers, path) in places {
+            let text = path.to_string_lossy();
+            let beyond = path.components().any(|part| part == Component::ParentDir);
+            ensure!(!beyond, "{text} is not a sub cgroup path: it leads out of the container's cgroup");
+            let path = path.strip_prefix("/").unwrap_or(path);
+            for name in controllers {
+                ensure!(
+                    joined.hierarchies.iter().any(|hierarchy| hierarchy.has(name)),
+                    "unknown controller {name:?} in --cgroup: {}",
+                    self.controllers_for_join()
+                );
+            }
+            for hierarchy in &mut joined.hierarchies {
+                let named = controllers.iter().any(|name| hierarchy.has(name));
+                // Beside v1 hierarchies the v2 tree is followed only where the container has made the same there.
+                let optional = v1 && hierarchy.version == Version::V2;
+                let target = hierarchy.path.join(path);
+                if named || controllers.is_empty() && (!optional || target.is_dir()) {
+                    ensure!(target.is_dir(), "cgroup {}: No such file or directory", target.display());
+                    hierarchy.path = target;
+                }
+            }
+        }
+        Ok(joined)
+    }
+
+    fn controllers_for_join(&self) -> String {
+        let names: Vec<&str> =
+            self.hierarchies.iter().flat_map(|found| &found.controllers).map(String::as_str).collect();
+        match names.is_empty() {
+            true => "cgroup v2 has one tree for all, so give the path alone".to_owned(),
+            false => format!("there are {}", names.join(", ")),
+        }
     }
 
     /// A cgroup of its own, below this one, for a tree of processes that must be found again and killed (X-E15).
@@ -530,7 +651,42 @@ impl Cgroup {
     }
 }
 
+/// What the kernel's errno does not say of a value that it refused.
+fn hint(directory: &Directory, setting: &limits::Setting, error: &io::Error) -> String {
+    let read = |file: &str| directory.read(file).map(|text| text.trim().to_owned()).unwrap_or_default();
+    match (setting.file.as_str(), error.raw_os_error()) {
+        ("memory.limit_in_bytes" | "memory.memsw.limit_in_bytes", Some(libc::EBUSY)) => {
+            format!(": {} bytes are in use, and no more can be freed", read("memory.usage_in_bytes"))
+        }
+        ("memory.limit_in_bytes" | "memory.memsw.limit_in_bytes", Some(libc::EINVAL)) => format!(
+            ": memory and swap together (memory.swap) may not have less than memory alone; their limit is {} now",
+            read("memory.memsw.limit_in_bytes")
+        ),
+        ("cpu.rt_runtime_us", Some(libc::EINVAL)) => {
+            ": every cgroup above must have as much: set its cpu.rt_runtime_us first".to_owned()
+        }
+        (_, Some(libc::ENODEV | libc::ENXIO)) if setting.field.contains("blockIO") => {
+            ": there is no such block device (a partition has no limits of its own)".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
 impl Hierarchy {
+    /// Why a file of a controller that it has is not there.
+    fn why_missing(&self, setting: &limits::Setting) -> String {
+        match self.version {
+            _ if setting.controller == "hugetlb" => {
+                let pages = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+                let mut sizes: Vec<_> = pages.map(|size| size.file_name().to_string_lossy().into_owned()).collect();
+                sizes.sort();
+                format!("this machine has no pages of that size, but {}", sizes.join(" "))
+            }
+            Version::V1 => format!("{} has no {}: this kernel lacks it", self.path.display(), setting.file),
+            Version::V2 => v2::why_missing(self, &setting.controller, &setting.file),
+        }
+    }
+
     fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|name| name == controller)
     }
@@ -654,7 +810,10 @@ fn may_make_below(path: &Path) -> bool {
 
 /// The line `oom_kill N` of a file.
 fn oom_kills_in(directory: &Directory, file: &str) -> u64 {
-    let text = directory.read(file).unwrap_or_default();
+    kills(&directory.read(file).unwrap_or_default())
+}
+
+fn kills(text: &str) -> u64 {
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
     count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
@@ -736,7 +895,9 @@ mod tests {
         let none = Cgroup::none();
         let limits: LinuxResources = serde_json::from_str(r#"{"pids": {"limit": 5}}"#).unwrap();
         let error = format!("{:#}", none.set(&limits).unwrap_err());
-        assert!(error.starts_with("set pids.max to 5: the container has no cgroup"), "{error}");
+        let expected = "linux.resources.pids.limit: set pids.max to 5: the container has no cgroup";
+        assert!(error.starts_with(expected), "{error}");
+        assert_eq!(format!("{:#}", none.check(&limits).unwrap_err()), error);
         none.set(&LinuxResources::default()).unwrap();
         none.create().unwrap();
         none.enter(Pid::from_raw(1), false).unwrap();

@@ -10,6 +10,7 @@ pub mod config;
 pub mod create;
 pub mod delete;
 pub mod doctor;
+pub mod events;
 mod examples;
 pub mod exec;
 pub mod features;
@@ -118,6 +119,7 @@ fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
         Verb::Spec(args) => spec::run(global, args),
         Verb::Features => features::run(),
         Verb::Update(args) => update::run(global, args),
+        Verb::Events(args) => events::run(global, args),
         Verb::Stop(args) => stop::run(global, args),
         Verb::Restart(args) => restart::run(global, args),
         Verb::Wait(args) => wait::run(global, args),

@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod capabilities;
 pub mod config;
 pub mod create;
+pub mod delegation;
 pub mod delete;
 pub mod exec;
 pub mod features;

@@ -177,6 +177,8 @@ pub enum Verb {
     Spec(Spec),
     /// Give a container other limits
     Update(Update),
+    /// Print what a container uses, and when it is out of memory
+    Events(Events),
     /// Print what this runtime can do, as JSON
     Features,
     /// Stop a container: preStop, stop signal, grace period, SIGKILL
@@ -355,7 +357,8 @@ pub struct Exec {
     /// Its SELinux label
     #[arg(long, value_name = "LABEL")]
     pub process_label: Option<String>,
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// A cgroup below the container's; on v1 also CONTROLLER[,CONTROLLER]:PATH
+    #[arg(long, value_name = "PATH")]
     pub cgroup: Vec<String>,
 }
 
@@ -423,9 +426,11 @@ pub struct Update {
     /// 1: it runs only when nothing else does
     #[arg(long, value_name = "0|1")]
     pub cpu_idle: Option<i64>,
-    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    /// The span in which --cpu-rt-runtime counts, in microseconds (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_rt_period: Option<u64>,
-    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    /// The most time of realtime processes in a period, in microseconds (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
     pub cpu_rt_runtime: Option<i64>,
     /// The CPUs that it may use: 0-3,7
     #[arg(long, value_name = "LIST")]
@@ -433,8 +438,26 @@ pub struct Update {
     /// The memory nodes that it may use
     #[arg(long, value_name = "LIST")]
     pub cpuset_mems: Option<String>,
-    #[arg(long, value_name = "WEIGHT", hide = true)]
+    /// Its share of block devices among others, 10 to 1000
+    #[arg(long, value_name = "WEIGHT")]
     pub blkio_weight: Option<u16>,
+    #[arg(long, value_name = "SCHEMA", hide = true)]
+    pub l3_cache_schema: Option<String>,
+    #[arg(long, value_name = "SCHEMA", hide = true)]
+    pub mem_bw_schema: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Events {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    /// Print what it uses once, and end
+    #[arg(long)]
+    pub stats: bool,
+    /// How often it is printed: 500ms, 2s, 1m
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub interval: std::time::Duration,
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, geteuid};
-use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
+use oci_spec::runtime::{LinuxNamespaceType as Kind, LinuxResources, Spec};
 
 use super::bundle::Bundle;
 use super::hooks::{self, Point};
@@ -27,7 +27,7 @@ use super::rootfs::Sources;
 use super::seccomp::{Connection, Filter};
 use super::start;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State, Status};
-use super::{idmap, notify, process, rdt, terminal, user};
+use super::{delegation, idmap, notify, process, rdt, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
@@ -246,7 +246,13 @@ fn check_labels(config: &Spec) -> Result<()> {
 
 fn plan_cgroup(config: &Spec, id: &ContainerId, rootless: bool) -> Result<Cgroup> {
     let path = config.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
-    Cgroup::plan(path, id.as_str(), rootless)
+    let cgroup = Cgroup::plan(path, id.as_str(), rootless)?;
+    resources(config).map_or(Ok(()), |resources| cgroup.check(resources))?;
+    Ok(cgroup)
+}
+
+fn resources(config: &Spec) -> Option<&LinuxResources> {
+    config.linux().as_ref()?.resources().as_ref()
 }
 
 fn make_directory(root: &Root, id: &ContainerId, undo: &mut Undo) -> Result<PathBuf> {
@@ -319,7 +325,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) -> Result<()> {
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
-    let resources = config.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let resources = resources(config);
     resources.map_or(Ok(()), |resources| cgroup.set(resources))?;
     // Without a rule too, as runc: nothing but the usual devices. In a user namespace the kernel makes no device nodes,
     // and its user can open on the host what the container can.
@@ -327,6 +333,7 @@ fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) 
         let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         // Without any cgroup there is nothing to set them on; `Cgroup::plan` allows that to rootless containers only.
         let _ = cgroup.set_devices(rules)?;
+        delegation::owner(config).map_or(Ok(()), |owner| cgroup.delegate(owner))?;
     }
     Ok(())
 }

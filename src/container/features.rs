@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::hooks::Point;
 use super::{capabilities, config, rootfs, seccomp, state};
+use crate::linux::probe::{self, Answer, Call};
 
 /// `bookend features`. `unsafe_annotations` are the keys that change what the runtime does.
 pub fn document(unsafe_annotations: &[String]) -> Value {
@@ -22,7 +23,7 @@ pub fn document(unsafe_annotations: &[String]) -> Value {
             "selinux": { "enabled": true },
             "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "memoryPolicy": { "modes": config::MEMORY_MODES, "flags": config::MEMORY_FLAGS },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": probe::try_call(Call::MountSetattr) == Answer::There } },
             "netDevices": { "enabled": true },
         },
         "annotations": {

@@ -1,13 +1,17 @@
 //! Which ids of a new user namespace are which ids outside of it (user_namespaces(7)).
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use nix::sched::CloneFlags;
 use nix::unistd::{Pid, getegid, geteuid};
 use oci_spec::runtime::LinuxIdMapping;
 
-use crate::linux::{capability, procfs};
+use crate::linux::clone::{Cloned, clone};
+use crate::linux::process::{NoReturn, exit_now};
+use crate::linux::procfs::{self, Procfs};
+use crate::linux::{capability, fork, reap};
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
@@ -82,9 +86,47 @@ fn by_helper(pid: Pid, kind: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
     Ok(())
 }
 
+/// Makes a user namespace with these ids, in which a process waits, and calls `look` with that process's directory in /proc. The
+/// namespace goes with the process, unless `look` has taken a descriptor of it. The caller must be single-threaded.
+pub fn with_namespace<T>(
+    uids: &[LinuxIdMapping],
+    gids: &[LinuxIdMapping],
+    look: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    let (reader, writer) = fork::pipe().context("make a pipe")?;
+    match clone(CloneFlags::CLONE_NEWUSER, None).context("make a user namespace")? {
+        Cloned::Child => {
+            let _stay = NoReturn;
+            drop(writer);
+            let _ = nix::unistd::read(&reader, &mut [0]); // the end of the file, when our parent is done or gone
+            exit_now(0)
+        }
+        Cloned::Parent { pid, pidfd, .. } => {
+            let dir = Procfs::open().and_then(|proc| proc.process(pid));
+            let looked = dir.context("open the process of a new user namespace").and_then(|dir| {
+                write(dir.as_fd(), pid, uids, gids)?;
+                look(dir.as_fd())
+            });
+            drop(writer);
+            reap::wait(pidfd.as_fd()).context("wait for a child")?;
+            looked
+        }
+    }
+}
+
+/// A user namespace with these ids and nobody in it: what an id-mapped mount takes its ids from.
+pub fn namespace(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<OwnedFd> {
+    with_namespace(uids, gids, |dir| procfs::open_namespace(dir, "user").context("open a new user namespace"))
+}
+
 /// A uid of the user namespace of a process, as we see it; None where it is not mapped.
 pub fn outside(proc_dir: BorrowedFd<'_>, uid: u32) -> Option<u32> {
     find(&procfs::read_below(proc_dir, "uid_map").ok()?, uid)
+}
+
+/// A uid of a user namespace that is yet to be made.
+pub fn host_id(mappings: &[LinuxIdMapping], id: u32) -> Option<u32> {
+    find(&lines(mappings), id)
 }
 
 fn find(map: &str, uid: u32) -> Option<u32> {

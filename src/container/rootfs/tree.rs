@@ -21,6 +21,11 @@ pub(super) struct Tree {
 pub(super) type Change = (MountAttributes, bool);
 
 impl Tree {
+    /// What is mounted at a place already.
+    pub fn at(place: OwnedFd) -> Tree {
+        Tree { fd: place }
+    }
+
     /// Copies what is mounted at `place`, which is in our own mount namespace: the beginning of every bind mount.
     pub fn copy_of(place: impl AsFd, recursive: bool) -> io::Result<Tree> {
         let mut flags =
