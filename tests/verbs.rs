@@ -217,7 +217,6 @@ fn verbs_that_are_not_there_say_so() {
     for verb in ["checkpoint", "restore"] {
         c.call(&[verb, "x"]).fails(1).says(&format!("bookend: {verb}: ")).says("is not offered");
     }
-    c.call(&["--systemd-cgroup", "state", "x"]).fails(1).says("--systemd-cgroup");
 }
 
 // ── messages, and where they go ──

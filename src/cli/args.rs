@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -71,16 +71,6 @@ pub enum Rootless {
 }
 
 impl Global {
-    /// What cannot be done yet is refused, never ignored.
-    pub fn check(&self) -> Result<()> {
-        if self.systemd_cgroup {
-            bail!(
-                "--systemd-cgroup: the systemd cgroup driver is not supported by this version of bookend yet; leave the flag out"
-            );
-        }
-        Ok(())
-    }
-
     pub fn root(&self) -> Result<Root> {
         match &self.root {
             Some(path) => Ok(Root::at(&std::path::absolute(path)?)),

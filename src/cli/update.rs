@@ -39,7 +39,7 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
         bail!("container {} has no control group, so it has no limits: it is rootless without delegation", args.id);
     }
     warnings.iter().for_each(|warning| container.log.warn(warning));
-    container.state.cgroup.set(&resources)?;
+    container.state.cgroup.update(&resources)?;
     // No rules are no change: most callers send none. Without root's rights there are none to change.
     let rules = resources.devices().as_deref().unwrap_or_default();
     if !rules.is_empty() && !container.state.rootless {

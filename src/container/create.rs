@@ -26,7 +26,7 @@ use super::seccomp::{Connection, Filter};
 use super::start;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State, Status};
 use super::{delegation, idmap, notify, process, terminal, user};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Driver, Scope};
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
@@ -44,6 +44,8 @@ pub struct CreateOptions {
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub rootless: bool,
+    /// Who makes its cgroup.
+    pub driver: Driver,
     /// Whether a program that cannot be found is an error already now (P-01); no when a preStart hook may install it.
     pub lookup_program: bool,
     /// Init is killed when its parent, the caller, ends (S-27).
@@ -61,6 +63,7 @@ impl Default for CreateOptions {
             no_pivot: false,
             no_new_keyring: false,
             rootless: !nix::unistd::geteuid().is_root(),
+            driver: Driver::Files,
             lookup_program: true,
             dies_with_parent: false,
             notify: false,
@@ -145,7 +148,8 @@ pub fn create(
     let agent = filter.as_ref().map_or(Ok(None), Filter::reach_agent)?;
     let namespaces = Namespaces::open(&bundle.config)?;
     check_rights(&namespaces, options)?;
-    let cgroup = plan_cgroup(&bundle.config, id, options.rootless)?;
+    let cgroup = plan_cgroup(&bundle.config, id, options)?;
+    let scope = plan_scope(&cgroup, id, &bundle.config)?;
 
     let mut undo = Undo::default();
     let dir = make_directory(root, id, &mut undo)?;
@@ -157,7 +161,11 @@ pub fn create(
     let nature = Nature::of(&bundle.config);
     nature.save(&dir)?;
     // The directory says what there is before there is anything (R1).
-    make_cgroup(&cgroup, &bundle.config, options.rootless, &mut undo)?;
+    if scope.is_none() {
+        cgroup.create()?;
+        undo.cgroup = Some(cgroup.clone());
+        set_limits(&cgroup, &bundle.config, options.rootless)?;
+    }
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
     let listener = start::listen_in(fd::open_path(&dir)?.as_fd()).context("bind start.sock")?;
     let (ours, theirs) = link::pair()?;
@@ -182,8 +190,8 @@ pub fn create(
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
 
     let raising =
-        Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, agent };
-    let (mut terminal, mut warnings) = raising.serve(ours.as_fd())?;
+        Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, agent, scope };
+    let (mut terminal, mut warnings) = raising.serve(ours.as_fd(), &mut undo)?;
     warnings.splice(0..0, bundle.warnings.iter().cloned().chain(warned));
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
     if let (Some(socket), Some(master)) = (&console, &terminal) {
@@ -222,11 +230,22 @@ fn check_rights(namespaces: &Namespaces, options: &CreateOptions) -> Result<()> 
     Ok(())
 }
 
-fn plan_cgroup(config: &Spec, id: &ContainerId, rootless: bool) -> Result<Cgroup> {
+fn plan_cgroup(config: &Spec, id: &ContainerId, options: &CreateOptions) -> Result<Cgroup> {
     let path = config.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
-    let cgroup = Cgroup::plan(path, id.as_str(), rootless)?;
-    resources(config).map_or(Ok(()), |resources| cgroup.check(resources))?;
-    Ok(cgroup)
+    match options.driver {
+        Driver::Files => {
+            let cgroup = Cgroup::plan(path, id.as_str(), options.rootless)?;
+            resources(config).map_or(Ok(()), |resources| cgroup.check(resources))?;
+            Ok(cgroup)
+        }
+        Driver::Systemd => Cgroup::plan_unit(path, id.as_str(), options.rootless),
+    }
+}
+
+/// What systemd is to make, where it makes the cgroup.
+fn plan_scope(cgroup: &Cgroup, id: &ContainerId, config: &Spec) -> Result<Option<Scope>> {
+    let resources = resources(config).cloned().unwrap_or_default();
+    cgroup.scope(id.as_str(), &config.annotations().clone().unwrap_or_default(), &resources)
 }
 
 fn resources(config: &Spec) -> Option<&LinuxResources> {
@@ -300,9 +319,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     errno == Some(libc::EPIPE)
 }
 
-fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) -> Result<()> {
-    cgroup.create()?;
-    undo.cgroup = Some(cgroup.clone());
+fn set_limits(cgroup: &Cgroup, config: &Spec, rootless: bool) -> Result<()> {
     let resources = resources(config);
     resources.map_or(Ok(()), |resources| cgroup.set(resources))?;
     // Without a rule too, as runc: nothing but the usual devices. In a user namespace the kernel makes no device nodes,
@@ -409,11 +426,13 @@ struct Raising<'a> {
     in_cgroup: bool,
     /// Of its seccomp filter.
     agent: Option<Connection>,
+    /// What systemd is to make of init, who then is not in its cgroup yet.
+    scope: Option<Scope>,
 }
 
 impl Raising<'_> {
     /// Answers until init is ready. Returns the master of its terminal, and warnings.
-    fn serve(&self, link: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, Vec<String>)> {
+    fn serve(&self, link: BorrowedFd<'_>, undo: &mut Undo) -> Result<(Option<OwnedFd>, Vec<String>)> {
         let (mut terminal, mut warnings) = (None, Vec::new());
         loop {
             match link::receive(link)? {
@@ -423,8 +442,9 @@ impl Raising<'_> {
                     link::send(link, &Message::Mapped { pid: pid.as_raw() }, None)?;
                     // From here on init makes its mounts, and does not wait for us.
                     state::write_down(self.dir, &identity(self.state), self.state, None)?;
+                    let born = self.start_scope(pid, undo)? || self.in_cgroup;
                     // On v1 the first move waits for an RCU grace period: as long as init takes for all its mounts.
-                    self.state.cgroup.enter(pid, self.in_cgroup)?;
+                    self.state.cgroup.enter(pid, born)?;
                     // Init may have ended while we were busy; then what it said last is the error, and it is next.
                     match link::send(link, &Message::Admitted, None) {
                         Err(error) if !is_broken_pipe(&error) => return Err(error),
@@ -448,6 +468,15 @@ impl Raising<'_> {
                 None => bail!("init ended before it was ready"),
             }
         }
+    }
+
+    /// Has systemd make the scope, which takes a process; whether that is the way here.
+    fn start_scope(&self, pid: Pid, undo: &mut Undo) -> Result<bool> {
+        let (Some(scope), cgroup) = (&self.scope, &self.state.cgroup) else { return Ok(false) };
+        cgroup.start(scope, pid)?;
+        undo.cgroup = Some(cgroup.clone());
+        set_limits(cgroup, &self.bundle.config, self.state.rootless)?;
+        Ok(true)
     }
 
     /// Maps the ids of its new user namespace.

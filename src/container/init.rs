@@ -21,6 +21,7 @@ use super::rootfs::{self, Prepared, RootfsOptions, Sources};
 use super::seccomp::{Filter, Moment};
 use super::state::{State, Status};
 use super::{limits, process, scheduling, terminal, user};
+use crate::cgroup::Driver;
 use crate::linux::process::{NoReturn, exit_now, set_dumpable, set_parent_death_signal};
 use crate::linux::procfs::Procfs;
 use crate::linux::{fd, keyring, net, signals};
@@ -102,8 +103,8 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     if birth.namespaces.is_new(Kind::Network) {
         net::bring_up_loopback().context("bring up the loopback device")?;
     }
-    let root = match birth.state.cgroup.is_none() {
-        // A cgroup mount is then one of its cgroup namespace.
+    let root = match birth.state.cgroup.is_none() || birth.options.driver == Driver::Systemd {
+        // A cgroup mount is then one of its cgroup namespace; or the cgroup is not there before we are in it.
         true => enter_cgroup(birth, link).and_then(|()| prepare_root(birth, sources))?,
         // The mounts are made while `create` moves us, which on v1 takes it as long.
         false => prepare_root(birth, sources).and_then(|root| enter_cgroup(birth, link).map(|()| root))?,
