@@ -17,7 +17,7 @@ pub fn document(unsafe_annotations: &[String]) -> Value {
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities::all(),
-            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": false },
+            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
             "seccomp": seccomp::features(),
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
