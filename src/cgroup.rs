@@ -300,6 +300,7 @@ impl Cgroup {
     /// runtime-spec: an error where the controller of a key is not one of cgroup v2.
     fn check_unified(&self, resources: &LinuxResources, in_v2: impl Fn(&str) -> bool) -> Result<()> {
         for file in resources.unified().iter().flatten().map(|(file, _)| file) {
+            limits::check_unified(file)?;
             let controller = file.split_once('.').map_or(file.as_str(), |(controller, _)| controller);
             ensure!(
                 self.v2().is_some() && in_v2(controller),
@@ -744,6 +745,16 @@ fn hint(directory: &Directory, setting: &limits::Setting, error: &io::Error) -> 
         ("cpu.rt_runtime_us", Some(libc::EINVAL)) => {
             ": every cgroup above must have as much: set its cpu.rt_runtime_us first".to_owned()
         }
+        ("cpu.cfs_quota_us" | "cpu.cfs_period_us" | "cpu.max", Some(libc::EINVAL)) => {
+            ": the kernel takes 1000 to 1000000 microseconds, and no larger share than a cgroup above has".to_owned()
+        }
+        (file @ ("cpuset.cpus" | "cpuset.mems"), Some(_)) => {
+            let effective = file.replace('.', ".effective_");
+            let above = Directory::open(directory.path.parent().unwrap_or(Path::new("/")));
+            let above =
+                above.and_then(|above| above.read(&format!("{file}.effective")).or_else(|_| above.read(&effective)));
+            above.map_or_else(|_| String::new(), |list| format!(": the cgroup above has {}", list.trim()))
+        }
         (_, Some(libc::ENODEV | libc::ENXIO)) if setting.field.contains("blockIO") => {
             ": there is no such block device (a partition has no limits of its own)".to_owned()
         }
@@ -757,9 +768,10 @@ impl Hierarchy {
         match self.version {
             _ if setting.controller == "hugetlb" => {
                 let pages = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
-                let mut sizes: Vec<_> = pages.map(|size| size.file_name().to_string_lossy().into_owned()).collect();
+                let mut sizes: Vec<_> =
+                    pages.map(|size| size.file_name().to_string_lossy().replace("hugepages-", "")).collect();
                 sizes.sort();
-                format!("this machine has no pages of that size, but {}", sizes.join(" "))
+                format!("this machine has no pages of that size, but of {}", sizes.join(", "))
             }
             Version::V1 => format!("{} has no {}: this kernel lacks it", self.path.display(), setting.file),
             Version::V2 => v2::why_missing(self, &setting.controller, &setting.file),

@@ -341,9 +341,11 @@ pub struct Exec {
     /// Also in a paused container
     #[arg(long)]
     pub ignore_paused: bool,
-    #[arg(long, value_name = "PROFILE", hide = true)]
+    /// Its AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
     pub apparmor: Option<String>,
-    #[arg(long, value_name = "LABEL", hide = true)]
+    /// Its SELinux label
+    #[arg(long, value_name = "LABEL")]
     pub process_label: Option<String>,
     /// A cgroup below the container's; on v1 also CONTROLLER[,CONTROLLER]:PATH
     #[arg(long, value_name = "PATH")]

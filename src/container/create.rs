@@ -17,19 +17,21 @@ use super::bundle::Bundle;
 use super::hooks::{self, Point};
 use super::id::ContainerId;
 use super::init::{self, Birth};
+use super::labels::{self, Labels};
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
 use super::nature::Nature;
+use super::net_devices::{self, Moved};
 use super::root::Root;
 use super::rootfs::Sources;
 use super::seccomp::{Connection, Filter};
 use super::start;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State, Status};
-use super::{delegation, idmap, notify, process, terminal, user};
+use super::{delegation, idmap, notify, process, rdt, terminal, user};
 use crate::cgroup::{Cgroup, Driver, Scope};
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
-use crate::linux::procfs::Procfs;
+use crate::linux::procfs::{self, Procfs};
 use crate::linux::{clock, fd, pidfd};
 use crate::wall;
 
@@ -100,6 +102,8 @@ impl Created {
 struct Undo {
     dir: Option<PathBuf>,
     cgroup: Option<Cgroup>,
+    rdt: Option<rdt::Group>,
+    devices: Option<Moved>,
     init: Option<(Pid, OwnedFd)>,
     pid_file: Option<PathBuf>,
 }
@@ -107,7 +111,10 @@ struct Undo {
 impl Undo {
     // By field: replacing the value would drop it.
     fn disarm(&mut self) {
-        (self.dir, self.cgroup, self.init, self.pid_file) = (None, None, None, None);
+        (self.dir, self.cgroup, self.rdt, self.init, self.pid_file) = (None, None, None, None, None);
+        if let Some(devices) = self.devices.take() {
+            devices.keep();
+        }
     }
 }
 
@@ -118,6 +125,8 @@ impl Drop for Undo {
         if let Some(pid_file) = &self.pid_file {
             let _ = fs::remove_file(pid_file);
         }
+        // While there is a network namespace that they can come back from.
+        drop(self.devices.take());
         if let Some((pid, pidfd)) = &self.init {
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
             let _ = waitpid(*pid, None);
@@ -125,6 +134,9 @@ impl Drop for Undo {
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.kill();
             let _ = cgroup.delete();
+        }
+        if let Some(group) = &self.rdt {
+            let _ = group.remove();
         }
         if let Some(dir) = &self.dir {
             let _ = fs::remove_dir_all(dir);
@@ -148,6 +160,9 @@ pub fn create(
     let agent = filter.as_ref().map_or(Ok(None), Filter::reach_agent)?;
     let namespaces = Namespaces::open(&bundle.config)?;
     check_rights(&namespaces, options)?;
+    net_devices::check(&bundle.config, &namespaces, options.rootless)?;
+    check_labels(&bundle.config)?;
+    let rdt = rdt::Group::of(&bundle.config, id)?;
     let cgroup = plan_cgroup(&bundle.config, id, options)?;
     let scope = plan_scope(&cgroup, id, &bundle.config)?;
 
@@ -158,14 +173,16 @@ pub fn create(
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     filter.as_ref().map_or(Ok(()), |filter| filter.save(&dir))?;
-    let nature = Nature::of(&bundle.config);
+    let nature = Nature::of(&bundle.config, options.no_new_keyring);
     nature.save(&dir)?;
+    rdt.as_ref().map_or(Ok(()), |group| group.save(&dir))?;
     // The directory says what there is before there is anything (R1).
     if scope.is_none() {
         cgroup.create()?;
         undo.cgroup = Some(cgroup.clone());
         set_limits(&cgroup, &bundle.config, options.rootless)?;
     }
+    make_rdt(rdt.as_ref(), &mut undo)?;
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
     let listener = start::listen_in(fd::open_path(&dir)?.as_fd()).context("bind start.sock")?;
     let (ours, theirs) = link::pair()?;
@@ -189,8 +206,17 @@ pub fn create(
     let init = ProcessId::of(pid)?;
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
 
-    let raising =
-        Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, agent, scope };
+    let raising = Raising {
+        bundle,
+        namespaces,
+        state: &state,
+        dir: &dir,
+        proc_dir: proc_dir.as_fd(),
+        in_cgroup,
+        rdt,
+        agent,
+        scope,
+    };
     let (mut terminal, mut warnings) = raising.serve(ours.as_fd(), &mut undo)?;
     warnings.splice(0..0, bundle.warnings.iter().cloned().chain(warned));
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
@@ -228,6 +254,11 @@ fn check_rights(namespaces: &Namespaces, options: &CreateOptions) -> Result<()> 
         );
     }
     Ok(())
+}
+
+fn check_labels(config: &Spec) -> Result<()> {
+    labels::check_mounts(config)?;
+    config.process().as_ref().map_or(Ok(()), |process| Labels::of(process).check())
 }
 
 fn plan_cgroup(config: &Spec, id: &ContainerId, options: &CreateOptions) -> Result<Cgroup> {
@@ -333,6 +364,12 @@ fn set_limits(cgroup: &Cgroup, config: &Spec, rootless: bool) -> Result<()> {
     Ok(())
 }
 
+fn make_rdt(group: Option<&rdt::Group>, undo: &mut Undo) -> Result<()> {
+    let Some(group) = group else { return Ok(()) };
+    undo.rdt = Some(group.clone());
+    group.make()
+}
+
 /// Clones init: in its new namespaces, and born in its v2 cgroup where it can be (the last of what is returned).
 fn clone_init(birth: Birth<'_>, sources: Sources, cgroup: &Cgroup, undo: &mut Undo) -> Result<(Pid, OwnedFd, bool)> {
     let directory = cgroup.clone_into()?;
@@ -424,6 +461,7 @@ struct Raising<'a> {
     dir: &'a Path,
     proc_dir: BorrowedFd<'a>,
     in_cgroup: bool,
+    rdt: Option<rdt::Group>,
     /// Of its seccomp filter.
     agent: Option<Connection>,
     /// What systemd is to make of init, who then is not in its cgroup yet.
@@ -439,6 +477,8 @@ impl Raising<'_> {
                 Some((Message::MapIds, _)) => {
                     let pid = Pid::from_raw(self.state.pid);
                     self.map_ids(pid)?;
+                    self.rdt.as_ref().map_or(Ok(()), |group| group.admit(pid))?;
+                    undo.devices = self.move_devices()?;
                     link::send(link, &Message::Mapped { pid: pid.as_raw() }, None)?;
                     // From here on init makes its mounts, and does not wait for us.
                     state::write_down(self.dir, &identity(self.state), self.state, None)?;
@@ -468,6 +508,12 @@ impl Raising<'_> {
                 None => bail!("init ended before it was ready"),
             }
         }
+    }
+
+    /// Gives it the network devices of the host that it is to have.
+    fn move_devices(&self) -> Result<Option<Moved>> {
+        let network = || procfs::open_namespace(self.proc_dir, "net").context("open the network namespace of init");
+        Moved::into(&self.bundle.config, network)
     }
 
     /// Has systemd make the scope, which takes a process; whether that is the way here.

@@ -35,6 +35,11 @@ impl Procfs {
         self.resolve(&format!("{own}/{name}"), flags)
     }
 
+    /// Whether this process has a file or directory of that name.
+    pub fn has_own(&self, name: &str) -> bool {
+        self.open_own(name, OFlags::PATH).is_ok()
+    }
+
     pub fn write_own(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         File::from(self.open_own(name, OFlags::WRONLY)?).write_all(bytes)
     }
