@@ -642,8 +642,12 @@ impl Cgroup {
     /// Removes the cgroup with all below it. One that is gone is fine; one that has processes is waited for.
     pub fn delete(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        if let Some(unit) = self.unit.as_ref().filter(|unit| unit.is_whole()) {
-            unit.stop()?;
+        // Without a bus the session has ended, and its scopes with it: only a cgroup that is there still needs its manager.
+        if let Some(unit) = self.unit.as_ref().filter(|unit| unit.is_whole())
+            && let Err(error) = unit.stop()
+            && self.owned().any(|hierarchy| hierarchy.path.exists())
+        {
+            return Err(error);
         }
         for hierarchy in self.owned() {
             loop {
@@ -1023,6 +1027,21 @@ mod tests {
         none.kill().unwrap();
         none.delete().unwrap();
         assert!(none.clone_into().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_scope_that_went_with_its_session_needs_no_bus_to_be_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = dir.path().join("bus");
+        let unit = serde_json::json!({ "name": "c.scope", "slice": "a.slice", "bus": bus, "user": true });
+        let mountinfo = format!("41 31 0:38 / {} rw - cgroup2 cgroup2 rw\n", dir.path().display());
+        let layout = Layout::parse(&mountinfo, "0::/\n", |_, _| true);
+        let unit = serde_json::from_value(unit).unwrap();
+        let cgroup = Cgroup::of_unit(&layout, unit, Path::new("/a.slice/c.scope")).unwrap();
+        cgroup.delete().unwrap();
+        fs::create_dir_all(dir.path().join("a.slice/c.scope")).unwrap();
+        let error = format!("{:#}", cgroup.delete().unwrap_err());
+        assert!(error.contains("loginctl enable-linger"), "{error}");
     }
 
     #[test]
