@@ -12,6 +12,7 @@ use super::aside::{self, Aside, Place};
 use super::options::Options;
 use super::path::{is_directory, link_to};
 use crate::linux::mount::{MountAttributes, mount_setattr};
+use crate::linux::probe;
 
 /// A mount by its root. It stays after the tree is attached, and changes the attached mount then.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Tree {
         if aside::is_needed() {
             let aside = Aside::new(if is_directory(&place)? { Place::Directory } else { Place::File })?;
             let reach = if recursive { MsFlags::MS_REC } else { MsFlags::empty() };
-            let fd = aside.mount(Some(link_to(&place).as_str()), None, MsFlags::MS_BIND | reach, "")?;
+            let fd = aside.mount(Some(aside::own_link(&place)?.as_str()), None, MsFlags::MS_BIND | reach, "")?;
             return Ok(Tree { fd, aside: Some(aside) });
         }
         let mut flags =
@@ -112,7 +113,7 @@ impl Tree {
     /// Puts the tree on top of what is at `place`.
     pub fn attach(&self, place: impl AsFd) -> io::Result<()> {
         if self.aside.is_some() {
-            return Ok(mount::mount_move(link_to(&self.fd), link_to(&place))?);
+            return aside::move_to(&self.fd, place);
         }
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         Ok(mount::move_mount(&self.fd, "", place, "", flags)?)
@@ -178,9 +179,10 @@ impl AsFd for Tree {
     }
 }
 
-/// Of `mount_setattr`: not there before Linux 5.12, and hidden by filters that do not know it.
+/// Of `mount_setattr`: not there before Linux 5.12, and hidden by filters that do not know it, some of which say EPERM.
 fn is_hidden(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOSYS)
+    let refused = || error.raw_os_error() == Some(libc::EPERM) && probe::is_hidden(probe::Call::MountSetattr);
+    error.raw_os_error() == Some(libc::ENOSYS) || refused()
 }
 
 fn no_recursion() -> io::Error {
