@@ -111,11 +111,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
         ("/linux/netDevices", json!({"eth0": {}, "eth1": {"name": "x"}})),
         ("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"})),
         ("/linux/personality", json!({"domain": "LINUX32"})),
-        ("/linux/resources/blockIO", json!({"weight": 10})),
-        ("/linux/resources/hugepageLimits", json!([{"pageSize": "2MB", "limit": 1}])),
-        ("/linux/resources/network", json!({"classID": 7})),
-        ("/linux/resources/rdma", json!({"mlx5_1": {"hcaHandles": 3}})),
-        ("/linux/resources/unified", json!({"memory.high": "max"})),
     ];
     let c = Fixture::busybox().with(|config| config["linux"]["resources"] = json!({}));
     let c = c.with(|config| {

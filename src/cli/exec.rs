@@ -1,6 +1,7 @@
 //! `exec`: one more process in a container.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -10,6 +11,7 @@ use super::args::{Exec, Global};
 use super::log::Log;
 use super::lookup;
 use super::with_code;
+use crate::cgroup::Cgroup;
 use crate::container::bundle::{Bundle, read_bounded};
 use crate::container::config;
 use crate::container::create::write_pid;
@@ -22,7 +24,6 @@ use crate::supervisor::relay::Relay;
 
 pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let what = || format!("exec in {}", args.id);
-    refuse_unbuilt(args)?;
     let container = lookup::container(global, &args.id)?;
     if container.state.status(&container.dir) == Status::Stopped {
         bail!("cannot exec in a stopped container");
@@ -35,6 +36,7 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let mut options = ExecOptions::new(process);
     options.preserve_fds = args.preserve_fds;
     options.ignore_paused = args.ignore_paused;
+    options.cgroup = sub_cgroup(&args.cgroup, &container.state).with_context(what)?;
     if let Some(socket) = &args.console_socket {
         options.console = Console::Socket(socket.clone());
     }
@@ -53,26 +55,41 @@ fn exit_code(code: i32) -> u8 {
     u8::try_from(code).ok().filter(|code| [126, 127].contains(code)).unwrap_or(125)
 }
 
-fn refuse_unbuilt(args: &Exec) -> Result<()> {
-    let given = [
-        ("--apparmor", args.apparmor.as_deref().is_some_and(|profile| !profile.is_empty())),
-        ("--process-label", args.process_label.as_deref().is_some_and(|label| !label.is_empty())),
-        ("--cgroup", !args.cgroup.is_empty()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => bail!("exec: {flag} is not supported by this version of bookend yet; leave it out"),
-        None => Ok(()),
+/// Where `--cgroup` puts the process: a cgroup below the container's (`PATH`), or one for some v1 controllers each
+/// (`CONTROLLER[,CONTROLLER]:PATH`).
+fn sub_cgroup(given: &[String], state: &State) -> Result<Option<Cgroup>> {
+    let mut places: Vec<(Vec<&str>, &Path)> = Vec::new();
+    for argument in given {
+        let (controllers, path) = match argument.split_once(':') {
+            Some((controllers, path)) if !controllers.is_empty() => (controllers.split(',').collect(), path),
+            Some(_) => {
+                return Err(with_code(2, anyhow!("--cgroup {argument:?}: write [CONTROLLER[,CONTROLLER]:]PATH")));
+            }
+            None if given.len() > 1 => {
+                return Err(with_code(
+                    2,
+                    anyhow!("--cgroup {argument:?}: say of which controller, if it is not for all"),
+                ));
+            }
+            None => (Vec::new(), argument.as_str()),
+        };
+        if let Some(twice) = controllers.iter().find(|name| places.iter().any(|(taken, _)| taken.contains(name))) {
+            return Err(with_code(2, anyhow!("--cgroup {argument:?}: {twice} is given twice")));
+        }
+        places.push((controllers, Path::new(path)));
     }
+    if places.is_empty() { Ok(None) } else { state.cgroup.below(&places).map(Some) }
 }
 
 /// The container's own process with what the command line changes, or the one of `--process`; and warnings.
-fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<(Process, Vec<String>)> {
+fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<String>)> {
     if let Some(path) = &args.process {
         let read = config::process(&read_bounded(path)?);
         let (mut process, warnings) = read.with_context(|| format!("parse {}", path.display()))?;
         if args.tty {
             process.set_terminal(Some(true));
         }
+        set_labels(&mut process, args);
         return Ok((process, warnings));
     }
     if args.command.is_empty() {
@@ -109,12 +126,13 @@ fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<(Process
     if let Some(no_new_privs) = args.no_new_privs {
         process.set_no_new_privileges(Some(no_new_privs));
     }
+    set_labels(&mut process, args);
     let warnings = add_capabilities(&mut process, &args.cap);
     Ok((check(process)?, warnings))
 }
 
 /// The `process` of the container's configuration as it was at `create`.
-pub fn own_process(state: &State, dir: &std::path::Path) -> Result<Process> {
+pub fn own_process(state: &State, dir: &Path) -> Result<Process> {
     let path = dir.join("config.json");
     let raw = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let bundle = Bundle::parse(&state.bundle, raw)?;
@@ -134,6 +152,15 @@ fn check(process: Process) -> Result<Process> {
         bail!("process: an argument or variable must not contain a NUL byte");
     }
     Ok(process)
+}
+
+fn set_labels(process: &mut Process, args: &Exec) {
+    if let Some(profile) = args.apparmor.as_ref().filter(|profile| !profile.is_empty()) {
+        process.set_apparmor_profile(Some(profile.clone()));
+    }
+    if let Some(label) = args.process_label.as_ref().filter(|label| !label.is_empty()) {
+        process.set_selinux_label(Some(label.clone()));
+    }
 }
 
 /// `--cap`: to every set but the inheritable and ambient ones (threats.md S10). As runc: an unknown one is only warned of.

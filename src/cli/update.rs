@@ -16,18 +16,20 @@ use crate::container::state::{ContainerError, Status};
 const LONGEST: u64 = 1 << 20;
 
 pub fn run(global: &Global, args: &Update) -> Result<u8> {
+    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
+        bail!("--l3-cache-schema, --mem-bw-schema: intelRdt is not supported by this version of bookend yet");
+    }
     let mut wanted = match &args.resources {
         Some(file) => read(file)?,
         None => json!({}),
     };
-    // What flags say wins, as in runc.
+    // Who names both wants both; runc looks at the file alone.
     merge(&mut wanted, of_flags(args));
-    if wanted.as_object().is_none_or(Map::is_empty) {
+    // A caller's file may have nothing in it that has changed.
+    if args.resources.is_none() && wanted.as_object().is_none_or(Map::is_empty) {
         bail!("nothing to change: give --resources FILE or a limit (`bookend update --help` lists them)");
     }
-    // Device rules are the container's for life: callers send them along with what they change.
-    wanted.as_object_mut().map(|fields| fields.remove("devices"));
-    let resources = config::resources(&wanted)?;
+    let (resources, warnings) = config::resources(&wanted)?;
     let container = lookup::container(global, &args.id)?;
     match container.state.status(&container.dir) {
         Status::Created | Status::Running | Status::Paused => {}
@@ -36,7 +38,13 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
     if container.state.cgroup.is_none() {
         bail!("container {} has no control group, so it has no limits: it is rootless without delegation", args.id);
     }
-    container.state.cgroup.set(&resources)?;
+    warnings.iter().for_each(|warning| container.log.warn(warning));
+    container.state.cgroup.update(&resources)?;
+    // No rules are no change: most callers send none. Without root's rights there are none to change.
+    let rules = resources.devices().as_deref().unwrap_or_default();
+    if !rules.is_empty() && !container.state.rootless {
+        let _ = container.state.cgroup.change_devices(rules)?; // it has a cgroup, as was seen above
+    }
     Ok(0)
 }
 
