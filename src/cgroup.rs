@@ -27,6 +27,7 @@ mod members;
 mod oom;
 mod stats;
 mod survey;
+mod systemd;
 mod v1;
 mod v2;
 
@@ -37,6 +38,8 @@ use layout::{Layout, Mounted};
 pub use oom::OomWatch;
 pub use stats::{Interface, Stats};
 pub use survey::{Mode, Survey, survey};
+use systemd::Unit;
+pub use systemd::{Driver, Scope};
 
 /// How long a freeze, a kill and a removal may take before they are errors.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,6 +52,9 @@ const ROUND: Duration = Duration::from_millis(100);
 #[serde(rename_all = "camelCase")]
 pub struct Cgroup {
     hierarchies: Vec<Hierarchy>,
+    /// The unit whose it is, where systemd is the driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
 }
 
 /// One hierarchy's part of a cgroup.
@@ -116,16 +122,29 @@ impl Cgroup {
                 }
             };
             let path = candidates.into_iter().find(|path| may_make(path))?;
-            Some(Hierarchy {
-                version: mounted.version,
-                controllers: mounted.controllers.clone(),
-                mount: mounted.mount.clone(),
-                root: mounted.root.clone(),
-                path,
-                owned: true,
-            })
+            Some(Hierarchy { path, ..mounted.into() })
         };
-        Ok(Cgroup { hierarchies: layout.0.iter().filter_map(place).collect() })
+        Ok(Cgroup { hierarchies: layout.0.iter().filter_map(place).collect(), unit: None })
+    }
+
+    /// The same with systemd as the driver: `cgroups_path` is `slice:prefix:name`, and the place is where systemd will put
+    /// the scope. It is an error if systemd cannot be asked.
+    pub fn plan_unit(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<Cgroup> {
+        let (unit, cgroup) = Unit::plan(cgroups_path, id, rootless)?;
+        Cgroup::of_unit(&Layout::of_this_process()?, unit, &cgroup)
+    }
+
+    fn of_unit(layout: &Layout, unit: Unit, cgroup: &Path) -> Result<Cgroup> {
+        let place = |mounted: &Mounted| {
+            let path = mounted.directory(cgroup).with_context(|| {
+                format!("the cgroup of {} is outside of what is mounted at {}", unit.name, mounted.mount.display())
+            })?;
+            Ok(Hierarchy { path, ..mounted.into() })
+        };
+        let hierarchies = layout.0.iter().map(place).collect::<Result<Vec<_>>>()?;
+        let v1 = hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
+        ensure!(!v1 || !unit.is_of_user(), "--systemd-cgroup without root needs cgroup v2, and this host has v1");
+        Ok(Cgroup { hierarchies, unit: Some(unit) })
     }
 
     /// The container stays in the cgroup of its caller.
@@ -139,15 +158,72 @@ impl Cgroup {
 
     /// Makes the directory in every hierarchy, or in none. One that exists must be empty and not frozen.
     pub fn create(&self) -> Result<()> {
+        self.make(Members::Refused)
+    }
+
+    fn make(&self, members: Members) -> Result<()> {
         let mut made = Made::default();
         for hierarchy in self.owned() {
             match hierarchy.version {
-                Version::V1 => v1::make(hierarchy, &mut made)?,
-                Version::V2 => v2::make(hierarchy, &mut made)?,
+                Version::V1 => v1::make(hierarchy, &mut made, members)?,
+                Version::V2 => v2::make(hierarchy, &mut made, members)?,
             }
         }
         made.keep();
         Ok(())
+    }
+
+    /// What systemd is to make of the container; None where it is not the driver. All that can be refused is refused here.
+    pub fn scope(
+        &self,
+        id: &str,
+        annotations: &HashMap<String, String>,
+        resources: &LinuxResources,
+    ) -> Result<Option<Scope>> {
+        if self.unit.is_none() {
+            return Ok(None);
+        }
+        for hierarchy in self.owned().filter(|hierarchy| hierarchy.path.exists()) {
+            hierarchy.refuse_used()?;
+        }
+        let limits = self.properties(&self.placed(resources, &|_| None)?)?;
+        let v1 = self.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
+        Scope::new(id, annotations, limits, !v1).map(Some)
+    }
+
+    /// Has systemd make the scope with a process in it, and then what systemd does not: the other hierarchies, and the
+    /// controllers that it does not know. The limits are still to be set.
+    pub fn start(&self, scope: &Scope, pid: Pid) -> Result<()> {
+        let (Some(unit), Some(tracking)) = (&self.unit, self.tracking()) else { return Ok(()) };
+        let hierarchy = &self.hierarchies[tracking];
+        let cgroup = hierarchy.path.strip_prefix(&hierarchy.mount).unwrap_or(&hierarchy.path);
+        unit.start(scope, pid, &hierarchy.root.join(cgroup))?;
+        self.make(Members::AreFine)
+    }
+
+    fn properties(&self, placed: &[(Option<&Hierarchy>, limits::Setting)]) -> Result<Vec<systemd::Property>> {
+        let mut properties = Vec::new();
+        for version in [Version::V1, Version::V2] {
+            let of_version = placed.iter().filter(|(hierarchy, _)| hierarchy.is_some_and(|one| one.version == version));
+            let settings: Vec<_> = of_version.map(|(_, setting)| setting.clone()).collect();
+            properties.extend(systemd::of_settings(version, &settings)?);
+        }
+        Ok(properties)
+    }
+
+    /// Sets limits of a container that exists.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            unit.set(&self.properties(&self.placed(resources, &|file| self.current(file))?)?)?;
+        }
+        self.set(resources)
+    }
+
+    /// What a file says now; `None` where there is no such file.
+    fn current(&self, file: &str) -> Option<String> {
+        let controller = file.split_once('.')?.0;
+        let directory = Directory::open(&self.of_controller(controller)?.path).ok()?;
+        directory.read(file).ok()
     }
 
     /// Refuses limits that the container's cgroup could never have, before there is anything.
@@ -163,12 +239,7 @@ impl Cgroup {
 
     /// Sets the limits of `linux.resources`, all but device rules (`set_devices`).
     pub fn set(&self, resources: &LinuxResources) -> Result<()> {
-        let current = |file: &str| {
-            let controller = file.split_once('.')?.0;
-            let directory = Directory::open(&self.of_controller(controller)?.path).ok()?;
-            directory.read(file).ok()
-        };
-        for (hierarchy, setting) in self.placed(resources, &current)? {
+        for (hierarchy, setting) in self.placed(resources, &|file| self.current(file))? {
             let Some(hierarchy) = hierarchy else { bail!("{setting}: {}", self.why_no_controller(&setting)) };
             let directory = Directory::open(&hierarchy.path)
                 .with_context(|| format!("{setting}: open {}", hierarchy.path.display()))?;
@@ -235,6 +306,7 @@ impl Cgroup {
     /// runtime-spec: an error where the controller of a key is not one of cgroup v2.
     fn check_unified(&self, resources: &LinuxResources, in_v2: impl Fn(&str) -> bool) -> Result<()> {
         for file in resources.unified().iter().flatten().map(|(file, _)| file) {
+            limits::check_unified(file)?;
             let controller = file.split_once('.').map_or(file.as_str(), |(controller, _)| controller);
             ensure!(
                 self.v2().is_some() && in_v2(controller),
@@ -316,8 +388,11 @@ impl Cgroup {
     /// The v2 directory to be born in (`CLONE_INTO_CGROUP`), where there is one.
     pub fn clone_into(&self) -> Result<Option<OwnedFd>> {
         let Some(hierarchy) = self.v2() else { return Ok(None) };
-        let directory =
-            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        let directory = match Directory::open(&hierarchy.path) {
+            // systemd makes it for a process that is there already.
+            Err(error) if is_gone(&error) && self.unit.is_some() => return Ok(None),
+            opened => opened.with_context(|| format!("open {}", hierarchy.path.display()))?,
+        };
         Ok(Some(directory.into_fd()))
     }
 
@@ -329,9 +404,12 @@ impl Cgroup {
                 continue;
             }
             let file = hierarchy.path.join("cgroup.procs");
-            Directory::open(&hierarchy.path)
-                .and_then(|directory| directory.write("cgroup.procs", &pid.to_string()))
-                .with_context(|| format!("write process {pid} to {}", file.display()))?;
+            let moved = Directory::open(&hierarchy.path)
+                .and_then(|directory| directory.write("cgroup.procs", &pid.to_string()));
+            match (moved, &self.unit) {
+                (Err(error), Some(unit)) if is_denied(&error) && pid.as_raw() != 0 => unit.attach(pid)?,
+                (moved, _) => moved.with_context(|| format!("write process {pid} to {}", file.display()))?,
+            }
         }
         Ok(())
     }
@@ -414,7 +492,8 @@ impl Cgroup {
     pub fn child(&self, name: &str) -> Result<Cgroup> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
         ensure!(!name.is_empty() && name.bytes().all(legal), "invalid name of a sub-cgroup {name:?}");
-        let mut child = self.clone();
+        let unit = self.unit.as_ref().map(|unit| unit.child(name));
+        let mut child = Cgroup { hierarchies: self.hierarchies.clone(), unit };
         let tracking = self.tracking();
         for (index, hierarchy) in child.hierarchies.iter_mut().enumerate() {
             hierarchy.owned = Some(index) == tracking;
@@ -559,12 +638,19 @@ impl Cgroup {
     /// Removes the cgroup at once if it has neither processes nor cgroups below it; false if something is left of it, for
     /// `kill` and `delete` to find.
     pub fn delete_if_unused(&self) -> bool {
+        if self.unit.is_some() {
+            // The directory is systemd's to remove.
+            return self.members().is_ok_and(|members| members.is_empty());
+        }
         self.owned().all(|hierarchy| fs::remove_dir(&hierarchy.path).or_else(gone_is_fine).is_ok())
     }
 
     /// Removes the cgroup with all below it. One that is gone is fine; one that has processes is waited for.
     pub fn delete(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        if let Some(unit) = self.unit.as_ref().filter(|unit| unit.is_whole()) {
+            unit.stop()?;
+        }
         for hierarchy in self.owned() {
             loop {
                 match remove_tree(&hierarchy.path) {
@@ -665,6 +751,16 @@ fn hint(directory: &Directory, setting: &limits::Setting, error: &io::Error) -> 
         ("cpu.rt_runtime_us", Some(libc::EINVAL)) => {
             ": every cgroup above must have as much: set its cpu.rt_runtime_us first".to_owned()
         }
+        ("cpu.cfs_quota_us" | "cpu.cfs_period_us" | "cpu.max", Some(libc::EINVAL)) => {
+            ": the kernel takes 1000 to 1000000 microseconds, and no larger share than a cgroup above has".to_owned()
+        }
+        (file @ ("cpuset.cpus" | "cpuset.mems"), Some(_)) => {
+            let effective = file.replace('.', ".effective_");
+            let above = Directory::open(directory.path.parent().unwrap_or(Path::new("/")));
+            let above =
+                above.and_then(|above| above.read(&format!("{file}.effective")).or_else(|_| above.read(&effective)));
+            above.map_or_else(|_| String::new(), |list| format!(": the cgroup above has {}", list.trim()))
+        }
         (_, Some(libc::ENODEV | libc::ENXIO)) if setting.field.contains("blockIO") => {
             ": there is no such block device (a partition has no limits of its own)".to_owned()
         }
@@ -678,9 +774,10 @@ impl Hierarchy {
         match self.version {
             _ if setting.controller == "hugetlb" => {
                 let pages = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
-                let mut sizes: Vec<_> = pages.map(|size| size.file_name().to_string_lossy().into_owned()).collect();
+                let mut sizes: Vec<_> =
+                    pages.map(|size| size.file_name().to_string_lossy().replace("hugepages-", "")).collect();
                 sizes.sort();
-                format!("this machine has no pages of that size, but {}", sizes.join(" "))
+                format!("this machine has no pages of that size, but of {}", sizes.join(", "))
             }
             Version::V1 => format!("{} has no {}: this kernel lacks it", self.path.display(), setting.file),
             Version::V2 => v2::why_missing(self, &setting.controller, &setting.file),
@@ -749,6 +846,28 @@ impl Hierarchy {
     }
 }
 
+impl From<&Mounted> for Hierarchy {
+    /// Its top.
+    fn from(mounted: &Mounted) -> Hierarchy {
+        Hierarchy {
+            version: mounted.version,
+            controllers: mounted.controllers.clone(),
+            mount: mounted.mount.clone(),
+            root: mounted.root.clone(),
+            path: mounted.mount.clone(),
+            owned: true,
+        }
+    }
+}
+
+/// What to do with a cgroup that has processes already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Members {
+    Refused,
+    /// They are the container's: systemd has put them there.
+    AreFine,
+}
+
 /// The directories that a `create` has made, removed again unless they are kept.
 #[derive(Default)]
 struct Made(Vec<PathBuf>);
@@ -784,7 +903,9 @@ fn checked(path: &Path) -> Result<PathBuf> {
     let text = path.to_string_lossy();
     // `slice:prefix:name` is the form for systemd. No other path of an engine has two colons and no slash.
     if !text.contains('/') && text.split(':').count() == 3 {
-        bail!("linux.cgroupsPath {text:?}: the systemd cgroup driver is not supported by this version yet");
+        bail!(
+            "linux.cgroupsPath {text:?} is in the form for systemd: give --systemd-cgroup in front of the verb, or a path"
+        );
     }
     let mut clean = PathBuf::new();
     for part in path.components() {
@@ -806,6 +927,10 @@ fn may_make_below(path: &Path) -> bool {
         // A process is moved by writing to a file of the parent's owner, too (cgroups(7), delegation).
         access(parent, Access::WRITE_OK).is_ok() && access(parent.join("cgroup.procs"), Access::WRITE_OK).is_ok()
     })
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
 }
 
 /// The line `oom_kill N` of a file.

@@ -99,7 +99,6 @@ fn exit_code(verb: &Verb, error: &anyhow::Error) -> u8 {
 }
 
 fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
-    cli.global.check()?;
     if cli.verb.enters_containers() {
         crate::linux::reexec::protect()?;
     }

@@ -371,6 +371,9 @@ on_each_version!(a_limit_that_cannot_be_set_names_file_value_and_cause, |name: &
     let error = cgroup.set(&resources(json!({"cpu": {"cpus": "4000"}}))).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("cpuset.cpus to 4000"), "{error}");
+    if error.contains("os error") {
+        assert!(error.contains("the cgroup above has 0"), "{error}");
+    }
     let because = ["os error", "has no cpuset controller", "does not pass the cpuset controller on"];
     assert!(because.iter().any(|cause| error.contains(cause)), "{error}");
 });
@@ -600,7 +603,7 @@ on_each_version!(block_io_limits_read_back_and_hold, |name: &str| {
         Ok(()) => {
             let files = ["blkio.weight", "blkio.bfq.weight", "io.bfq.weight", "io.weight"];
             let weight = files.iter().find_map(|file| read(&cgroup, file)).unwrap();
-            assert!(weight.contains("500") || weight.contains("4951"), "{weight}");
+            assert!(weight.contains("500") || weight.contains("4950"), "{weight}");
         }
         Err(error) => assert!(format!("{error:#}").starts_with("linux.resources.blockIO.weight: "), "{error:#}"),
     }
@@ -624,7 +627,7 @@ on_each_version!(huge_pages_are_limited_where_their_controller_is, |name: &str| 
     }
     assert!(file(&cgroup, "hugetlb.2MB.max").or_else(|| file(&cgroup, "hugetlb.2MB.limit_in_bytes")).is_some());
     let error = cgroup.set(&resources(json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]}))).unwrap_err();
-    assert!(format!("{error:#}").contains("no pages of that size, but hugepages-"), "{error:#}");
+    assert!(format!("{error:#}").contains("no pages of that size, but of "), "{error:#}");
 });
 
 on_each_version!(unified_is_for_the_v2_tree_alone, |name: &str| {
@@ -691,13 +694,17 @@ fn a_controller_that_is_not_there_is_refused_before_anything_is_made() {
         return;
     }
     let known = std::fs::read_to_string("/proc/cgroups").unwrap();
+    let on_v2 = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     let cgroup = planned("absent");
     for (controller, limits) in [
         ("rdma", json!({"rdma": {"mlx5_1": {"hcaHandles": 3}}})),
         ("net_cls", json!({"network": {"classID": 7}})),
         ("net_prio", json!({"network": {"priorities": [{"name": "lo", "priority": 7}]}})),
     ] {
-        // A hierarchy that is mounted somewhere has a number.
+        // A hierarchy that is mounted somewhere has a number; v2 has its own list.
+        if on_v2.split_whitespace().any(|found| found == controller) {
+            continue;
+        }
         if known.lines().any(|line| line.starts_with(controller) && !line.starts_with(&format!("{controller}\t0\t"))) {
             continue;
         }
@@ -723,9 +730,7 @@ on_each_version!(the_state_keeps_the_cgroup_and_the_container_is_shown_its_own, 
 
 #[test]
 fn as_root_a_path_that_cannot_be_had_is_an_error() {
-    for (path, cause) in
-        [("/a/../b", "\"..\""), ("system.slice:bookend:x", "systemd cgroup driver"), ("/", "no cgroup")]
-    {
+    for (path, cause) in [("/a/../b", "\"..\""), ("system.slice:bookend:x", "--systemd-cgroup"), ("/", "no cgroup")] {
         let error = format!("{:#}", Cgroup::plan(Some(Path::new(path)), "x", false).unwrap_err());
         assert!(error.contains(cause), "{path}: {error}");
     }

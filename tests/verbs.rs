@@ -217,7 +217,6 @@ fn verbs_that_are_not_there_say_so() {
     for verb in ["checkpoint", "restore"] {
         c.call(&[verb, "x"]).fails(1).says(&format!("bookend: {verb}: ")).says("is not offered");
     }
-    c.call(&["--systemd-cgroup", "state", "x"]).fails(1).says("--systemd-cgroup");
 }
 
 // ── messages, and where they go ──
@@ -859,6 +858,10 @@ fn update_has_every_flag_of_runcs_and_leaves_a_paused_container_paused() {
     let file = c.scratch.path().join("limits.json");
     std::fs::write(&file, r#"{"memory": {"kernel": 4194304}, "pids": {}}"#).unwrap();
     update(&["--resources", file.to_str().unwrap()]).ok().says("linux.resources.memory.kernel: not set");
+    // A caller that has nothing to change says so.
+    std::fs::write(&file, "{}").unwrap();
+    update(&["--resources", file.to_str().unwrap()]).ok();
+    update(&["--l3-cache-schema", "L3:0=1"]).fails(1).says("intelRdt");
     assert_eq!(c.status(), "paused");
     c.verb("resume").ok();
 }

@@ -186,7 +186,13 @@ fn memory_v2(list: &mut Limits, memory: &LinuxMemory, current: Current) -> Resul
         }
         (None, _) => None,
     };
-    check_usage(list, memory, limit, current);
+    if memory.check_before_update() == Some(true) {
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let limit = limit.and_then(|limit| u64::try_from(limit).ok());
+        check_usage(list, "memory.limit", limit, current("memory.current").as_deref().and_then(number));
+        let swap = swap.as_deref().and_then(number);
+        check_usage(list, "memory.swap", swap, current("memory.swap.current").as_deref().and_then(number));
+    }
     match swap.as_deref() {
         Some("max" | "0") => list.add_optional("memory.swap", "memory.swap.max", swap.unwrap_or_default()),
         Some(swap) => list.add("memory.swap", "memory.swap.max", swap),
@@ -211,12 +217,11 @@ fn memory_v2(list: &mut Limits, memory: &LinuxMemory, current: Current) -> Resul
 }
 
 /// runtime-spec, "checkBeforeUpdate": v2 would kill for a limit that is below what is in use, where v1 refuses it.
-fn check_usage(list: &mut Limits, memory: &LinuxMemory, limit: Option<i64>, current: Current) {
-    let used = current("memory.current").and_then(|text| text.trim().parse::<i64>().ok());
-    if let (Some(true), Some(limit @ 0..), Some(used)) = (memory.check_before_update(), limit, used)
+fn check_usage(list: &mut Limits, field: &str, limit: Option<u64>, used: Option<u64>) {
+    if let (Some(limit), Some(used)) = (limit, used)
         && used > limit
     {
-        list.refuse("memory.limit", "memory", &format!("{limit} is below the {used} bytes in use"));
+        list.refuse(field, "memory", &format!("{limit} bytes are less than the {used} in use"));
     }
 }
 
@@ -433,7 +438,7 @@ const NO_LIMITS: [&str; 6] =
     ["cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze", "cgroup.type", "cgroup.subtree_control"];
 
 /// A key is the name of a file in the container's own cgroup: `CONTROLLER.FILE`.
-fn check_unified(file: &str) -> Result<()> {
+pub(super) fn check_unified(file: &str) -> Result<()> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let named = file.split_once('.').is_some_and(|(controller, rest)| !controller.is_empty() && !rest.is_empty());
     ensure!(
@@ -588,7 +593,12 @@ mod tests {
         let now = [("memory.current", "4096\n")];
         let memory = |check: bool, limit: i64| json!({"memory": {"limit": limit, "checkBeforeUpdate": check}});
         let error = set(Version::V2, memory(true, 4095), &now).unwrap_err().to_string();
-        assert_eq!(error, "linux.resources.memory.limit: 4095 is below the 4096 bytes in use");
+        assert_eq!(error, "linux.resources.memory.limit: 4095 bytes are less than the 4096 in use");
+        let swapped = [("memory.current", "10"), ("memory.swap.current", "50")];
+        let both = |swap: i64| json!({"memory": {"limit": 100, "swap": swap, "checkBeforeUpdate": true}});
+        let error = set(Version::V2, both(149), &swapped).unwrap_err().to_string();
+        assert_eq!(error, "linux.resources.memory.swap: 49 bytes are less than the 50 in use");
+        assert!(set(Version::V2, both(150), &swapped).is_ok());
         assert_eq!(set(Version::V2, memory(false, 4095), &now).unwrap(), ["memory.max = 4095"]);
         assert_eq!(set(Version::V2, memory(true, 4096), &now).unwrap(), ["memory.max = 4096"]);
         assert_eq!(set(Version::V2, memory(true, -1), &now).unwrap(), ["memory.swap.max = max", "memory.max = max"]);

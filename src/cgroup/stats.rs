@@ -512,7 +512,7 @@ mod tests {
             path: directory.path().to_owned(),
             owned: true,
         };
-        serde_json::to_value(Cgroup { hierarchies: vec![hierarchy] }.stats().unwrap()).unwrap()
+        serde_json::to_value(Cgroup { hierarchies: vec![hierarchy], unit: None }.stats().unwrap()).unwrap()
     }
 
     #[test]
@@ -658,6 +658,6 @@ mod tests {
             path,
             owned: true,
         };
-        assert!(Cgroup { hierarchies: vec![hierarchy] }.stats().is_err());
+        assert!(Cgroup { hierarchies: vec![hierarchy], unit: None }.stats().is_err());
     }
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::directory::Directory;
-use super::{Hierarchy, Made};
+use super::{Hierarchy, Made, Members};
 
 /// Makes the directory and its missing parents, and passes every controller down to it as far as the kernel allows.
-pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made) -> Result<()> {
+pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made, members: Members) -> Result<()> {
     let mut parent = hierarchy.mount.clone();
     for step in hierarchy.steps() {
         pass_on_controllers(&parent);
-        if !made.make(&step)? && step == hierarchy.path {
+        if !made.make(&step)? && step == hierarchy.path && members == Members::Refused {
             hierarchy.refuse_used()?;
         }
         parent = step;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -71,16 +71,6 @@ pub enum Rootless {
 }
 
 impl Global {
-    /// What cannot be done yet is refused, never ignored.
-    pub fn check(&self) -> Result<()> {
-        if self.systemd_cgroup {
-            bail!(
-                "--systemd-cgroup: the systemd cgroup driver is not supported by this version of bookend yet; leave the flag out"
-            );
-        }
-        Ok(())
-    }
-
     pub fn root(&self) -> Result<Root> {
         match &self.root {
             Some(path) => Ok(Root::at(&std::path::absolute(path)?)),
@@ -351,9 +341,11 @@ pub struct Exec {
     /// Also in a paused container
     #[arg(long)]
     pub ignore_paused: bool,
-    #[arg(long, value_name = "PROFILE", hide = true)]
+    /// Its AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
     pub apparmor: Option<String>,
-    #[arg(long, value_name = "LABEL", hide = true)]
+    /// Its SELinux label
+    #[arg(long, value_name = "LABEL")]
     pub process_label: Option<String>,
     /// A cgroup below the container's; on v1 also CONTROLLER[,CONTROLLER]:PATH
     #[arg(long, value_name = "PATH")]

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::args::{Global, HookFlags, run_args};
 use super::log::Log;
+use crate::cgroup::Driver;
 use crate::container::bundle::Bundle;
 use crate::container::capabilities;
 use crate::container::create::{CreateOptions, Created, create};
@@ -117,6 +118,7 @@ pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) ->
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
         rootless: global.is_rootless(),
+        driver: if global.systemd_cgroup { Driver::Systemd } else { Driver::Files },
         // A preStart hook may install the program (P-01).
         lookup_program: prepared.settings.plan.pre_start.is_empty(),
         dies_with_parent: false,

@@ -25,7 +25,6 @@ use crate::supervisor::relay::Relay;
 
 pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let what = || format!("exec in {}", args.id);
-    refuse_unbuilt(args)?;
     let container = lookup::container(global, &args.id)?;
     if container.state.status(&container.dir) == Status::Stopped {
         bail!("cannot exec in a stopped container");
@@ -57,17 +56,6 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
 /// Of a program that was not found or cannot be executed; all else is an error of ours (interface.md 2.4).
 fn exit_code(code: i32) -> u8 {
     u8::try_from(code).ok().filter(|code| [126, 127].contains(code)).unwrap_or(125)
-}
-
-fn refuse_unbuilt(args: &Exec) -> Result<()> {
-    let given = [
-        ("--apparmor", args.apparmor.as_deref().is_some_and(|profile| !profile.is_empty())),
-        ("--process-label", args.process_label.as_deref().is_some_and(|label| !label.is_empty())),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => bail!("exec: {flag} is not supported by this version of bookend yet; leave it out"),
-        None => Ok(()),
-    }
 }
 
 /// Where `--cgroup` puts the process: a cgroup below the container's (`PATH`), or one for some v1 controllers each
@@ -104,6 +92,7 @@ fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<Strin
         if args.tty {
             process.set_terminal(Some(true));
         }
+        set_labels(&mut process, args);
         return Ok((process, warnings));
     }
     if args.command.is_empty() {
@@ -140,6 +129,7 @@ fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<Strin
     if let Some(no_new_privs) = args.no_new_privs {
         process.set_no_new_privileges(Some(no_new_privs));
     }
+    set_labels(&mut process, args);
     let warnings = add_capabilities(&mut process, &args.cap);
     Ok((check(process)?, warnings))
 }
@@ -165,6 +155,15 @@ fn check(process: Process) -> Result<Process> {
         bail!("process: an argument or variable must not contain a NUL byte");
     }
     Ok(process)
+}
+
+fn set_labels(process: &mut Process, args: &Exec) {
+    if let Some(profile) = args.apparmor.as_ref().filter(|profile| !profile.is_empty()) {
+        process.set_apparmor_profile(Some(profile.clone()));
+    }
+    if let Some(label) = args.process_label.as_ref().filter(|label| !label.is_empty()) {
+        process.set_selinux_label(Some(label.clone()));
+    }
 }
 
 /// `--cap`: to every set but the inheritable and ambient ones (threats.md S10). As runc: an unknown one is only warned of.

@@ -16,17 +16,18 @@ use crate::container::state::{ContainerError, Status};
 const LONGEST: u64 = 1 << 20;
 
 pub fn run(global: &Global, args: &Update) -> Result<u8> {
+    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
+        bail!("--l3-cache-schema, --mem-bw-schema: intelRdt is not supported by this version of bookend yet");
+    }
     let mut wanted = match &args.resources {
         Some(file) => read(file)?,
         None => json!({}),
     };
     // Who names both wants both; runc looks at the file alone.
     merge(&mut wanted, of_flags(args));
-    if wanted.as_object().is_none_or(Map::is_empty) {
+    // A caller's file may have nothing in it that has changed.
+    if args.resources.is_none() && wanted.as_object().is_none_or(Map::is_empty) {
         bail!("nothing to change: give --resources FILE or a limit (`bookend update --help` lists them)");
-    }
-    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
-        bail!("--l3-cache-schema, --mem-bw-schema: intelRdt is not supported by this version of bookend yet");
     }
     let (resources, warnings) = config::resources(&wanted)?;
     let container = lookup::container(global, &args.id)?;
@@ -38,7 +39,7 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
         bail!("container {} has no control group, so it has no limits: it is rootless without delegation", args.id);
     }
     warnings.iter().for_each(|warning| container.log.warn(warning));
-    container.state.cgroup.set(&resources)?;
+    container.state.cgroup.update(&resources)?;
     // No rules are no change: most callers send none. Without root's rights there are none to change.
     let rules = resources.devices().as_deref().unwrap_or_default();
     if !rules.is_empty() && !container.state.rootless {

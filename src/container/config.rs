@@ -1,6 +1,6 @@
-//! What `config.json` may say: the runtime specification, less what this version of bookend does not do yet.
+//! What `config.json` may say: the runtime specification.
 //!
-//! A field that is not implemented is refused by name, never ignored: a container that runs without the protection it
+//! A field that cannot be honoured is refused by name, never ignored: a container that runs without the protection it
 //! asked for is worse than one that does not run. Fields that the specification does not know are ignored, as it demands.
 //! The checks read the JSON, not `oci_spec`'s type, since only the JSON knows where in the file a value stands.
 
@@ -160,7 +160,7 @@ impl<'a> Check<'a> {
     fn all(&mut self) {
         self.version();
         self.nul_bytes(self.json, &mut String::new());
-        self.unsupported();
+        self.impossible();
         self.root();
         self.process();
         self.scheduling();
@@ -245,18 +245,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn unsupported(&mut self) {
-        for field in [
-            "process.apparmorProfile",
-            "process.selinuxLabel",
-            "linux.mountLabel",
-            "linux.intelRdt",
-            "linux.netDevices",
-        ] {
-            if !is_empty(self.get(field)) {
-                self.problem(field, UNSUPPORTED);
-            }
-        }
+    fn impossible(&mut self) {
         for platform in ["solaris", "windows", "vm", "zos", "freebsd"] {
             if !is_empty(self.get(platform)) {
                 self.problem(platform, "bookend runs Linux containers only; remove it");
@@ -624,8 +613,6 @@ impl<'a> Check<'a> {
     }
 }
 
-const UNSUPPORTED: &str = "not supported by this version of bookend yet; remove it";
-
 /// The opposite of `is_empty`.
 fn given(value: &Value) -> bool {
     !is_empty(value)
@@ -679,28 +666,15 @@ mod tests {
     }
 
     #[test]
-    fn every_unsupported_field_is_refused_by_name() {
-        for (field, value) in [
-            ("process.apparmorProfile", json!("x")),
-            ("process.selinuxLabel", json!("x")),
-            ("linux.mountLabel", json!("x")),
-            ("linux.intelRdt", json!({"closID": "x"})),
-            ("linux.netDevices", json!({"eth0": {}, "eth1": {"name": "x"}})),
-        ] {
-            let error = refused(&format!("/{}", field.replace('.', "/")), value);
-            assert_eq!(error, format!("{field}: {UNSUPPORTED}"));
-        }
-    }
-
-    #[test]
-    fn null_and_empty_values_of_unsupported_fields_are_fine() {
+    fn null_and_empty_values_ask_for_nothing() {
         for (pointer, value) in [
             ("/linux/seccomp", Value::Null),
             ("/process/apparmorProfile", json!("")),
+            ("/process/scheduler", Value::Null),
+            ("/linux/netDevices", json!({})),
             ("/linux/resources/blockIO", json!({"weight": 0})),
             ("/linux/resources/unified", json!({})),
             ("/linux/resources/hugepageLimits", json!([])),
-            ("/linux/netDevices", json!({})),
         ] {
             with(pointer, value).unwrap_or_else(|error| panic!("{pointer}: {error:#}"));
         }
@@ -858,7 +832,7 @@ mod tests {
         let mut spec = spec::template(false);
         spec["process"]["args"] = json!([]);
         spec["process"]["cwd"] = json!("x");
-        spec["linux"]["mountLabel"] = json!("x");
+        spec["linux"]["netDevices"] = json!({"a/b": {}});
         let error = format!("{:#}", parse(&serde_json::to_vec(&spec).unwrap()).unwrap_err());
         assert_eq!(error.lines().count(), 3, "{error}");
     }

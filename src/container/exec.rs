@@ -12,6 +12,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
 use oci_spec::runtime::{LinuxNamespaceType, Process};
 
+use super::id::ContainerId;
+use super::labels::Labels;
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, CLONE_NEWTIME, Join};
 use super::nature::Nature;
@@ -19,7 +21,7 @@ use super::scheduling::{self, Initial};
 use super::seccomp::{Filter, Moment};
 use super::stand_in::StandIn;
 use super::state::{Init, State, Status};
-use super::{create, hooks, idmap, init, limits, process, rootfs, terminal, user};
+use super::{create, hooks, idmap, init, limits, process, rdt, rootfs, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
@@ -114,6 +116,7 @@ pub fn spawn(state: &State, dir: &Path, options: &ExecOptions) -> std::result::R
 
 fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
     process::check_passed(options.preserve_fds)?;
+    Labels::of(&options.process).check()?;
     let console = reach_console(options)?;
     let init = match state.look(dir) {
         (Status::Created | Status::Running, Some(init)) => init,
@@ -290,6 +293,8 @@ struct Birth<'a> {
     /// The container's, for every process in it (X-E02).
     filter: Option<Filter>,
     nature: Nature,
+    rdt: Option<rdt::Group>,
+    id: ContainerId,
 }
 
 impl<'a> Birth<'a> {
@@ -300,8 +305,9 @@ impl<'a> Birth<'a> {
         proc: Procfs,
         user_namespace: bool,
     ) -> Result<Birth<'a>> {
-        let (filter, nature) = (Filter::load(dir)?, Nature::load(dir)?);
-        Ok(Birth { proc, options, user_namespace, rootless: state.rootless, filter, nature })
+        let (filter, nature, rdt) = (Filter::load(dir)?, Nature::load(dir)?, rdt::Group::load(dir)?);
+        let (rootless, id) = (state.rootless, state.id.clone());
+        Ok(Birth { proc, options, user_namespace, rootless, filter, nature, rdt, id })
     }
 }
 
@@ -333,6 +339,7 @@ fn born(
     };
     let admit = |helper, born_in| {
         in_cgroup &= place.admit(&cgroup, helper, born_in)?;
+        birth.rdt.as_ref().map_or(Ok(()), |group| group.admit(helper))?;
         Ok(())
     };
     let child = || run(&birth, &theirs, verbs_end, settle);
@@ -403,6 +410,9 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     let groups_denied = birth.proc.read_own("setgroups").is_ok_and(|text| text.trim() == "deny");
     settle()?;
     setsid().context("setsid")?;
+    let labels = Labels::of(process);
+    birth.nature.join_keyring(&birth.id, &labels, &birth.proc)?;
+    labels.apply(&birth.proc)?;
     process::place_stdio(birth.options.stdio.as_ref())?;
     terminal::set_up(process, link.as_fd(), false)?;
     // From here on no descriptor of the host is open, whatever name the container gives to one (S9).

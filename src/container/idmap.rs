@@ -121,21 +121,12 @@ pub fn namespace(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<Own
 
 /// A uid of the user namespace of a process, as we see it; None where it is not mapped.
 pub fn outside(proc_dir: BorrowedFd<'_>, uid: u32) -> Option<u32> {
-    find(&procfs::read_below(proc_dir, "uid_map").ok()?, uid)
+    procfs::outside(&procfs::read_below(proc_dir, "uid_map").ok()?, uid)
 }
 
 /// A uid of a user namespace that is yet to be made.
 pub fn host_id(mappings: &[LinuxIdMapping], id: u32) -> Option<u32> {
-    find(&lines(mappings), id)
-}
-
-fn find(map: &str, uid: u32) -> Option<u32> {
-    map.lines().find_map(|line| {
-        let numbers: Vec<u32> = line.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
-        let [inside, outside, size] = numbers[..] else { return None };
-        let offset = uid.checked_sub(inside).filter(|offset| *offset < size)?;
-        outside.checked_add(offset)
-    })
+    procfs::outside(&lines(mappings), id)
 }
 
 #[cfg(test)]
@@ -151,14 +142,6 @@ mod tests {
     #[test]
     fn a_map_is_written_in_the_order_of_the_kernel() {
         assert_eq!(lines(&[map(0, 1000, 1), map(1, 100_000, 65_536)]), "0 1000 1\n1 100000 65536\n");
-    }
-
-    #[test]
-    fn an_id_is_found_from_outside() {
-        let map = "         0       1000          1\n         1     100000      65536\n";
-        assert_eq!(find(map, 0), Some(1000));
-        assert_eq!(find(map, 7), Some(100_006));
-        assert_eq!(find(map, 65_537), None);
     }
 
     #[test]

@@ -70,6 +70,12 @@ pub fn subordinate(file: &str) -> Option<u32> {
     text.lines().find_map(|line| line.strip_prefix(&format!("{user}:"))?.split(':').next()?.parse().ok())
 }
 
+/// Whether systemd runs here, and for a user one of the user's own (a login session).
+pub fn needs_systemd(test: &str) -> bool {
+    let ours = is_root() || std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some();
+    (Path::new("/run/systemd/system").is_dir() && ours) || skip(test, "needs systemd")
+}
+
 fn skip(test: &str, why: &str) -> bool {
     println!("skipped: {test}: {why}");
     if let Some(path) = std::env::var_os("BOOKEND_TEST_SKIPS") {

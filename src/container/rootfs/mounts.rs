@@ -16,7 +16,7 @@ use super::path::{Links, Missing, O_PATH, Root, is_directory, is_link_to, is_mou
 use super::tree::{Change, Tree};
 use super::{RootfsOptions, copyup};
 use crate::cgroup::{CgroupMount, Version};
-use crate::container::idmap;
+use crate::container::{idmap, labels};
 use crate::linux::mount::{MountAttributes, map_ids};
 
 pub(super) const PROC_SUPER_MAGIC: FsWord = 0x9fa0;
@@ -39,6 +39,9 @@ const PROC_FILES: [&str; 11] = [
     "/proc/sys/crypto/fips_enabled",
     "/proc/net/dev",
 ];
+
+/// File systems whose labels the policy chooses by itself.
+const UNLABELLED: [&str; 3] = ["proc", "sysfs", "mqueue"];
 
 /// What an entry of `mounts` makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +172,9 @@ impl Maker<'_> {
         if name == "tmpfs" {
             keep_mode(&place.0, place.1, &mut options)?;
         }
+        if !UNLABELLED.contains(&name) {
+            options.data.extend(self.context());
+        }
         let source = mount.source().as_deref().and_then(Path::to_str).unwrap_or(name);
         let tree = Tree::filesystem(name, source, &options).map_err(|error| self.with_cure(name, error))?;
         if options.copy_up {
@@ -224,6 +230,11 @@ impl Maker<'_> {
         changes.push((options.recursive_attributes(), true));
         changes.push((options.attributes(), false));
         changes
+    }
+
+    /// The option for the SELinux context of a file system.
+    fn context(&self) -> Option<String> {
+        labels::of_mounts(self.config).map(|label| format!("context={label}"))
     }
 
     fn root_propagation(&self) -> Option<(u64, bool)> {
@@ -341,6 +352,7 @@ impl Maker<'_> {
         let each = options.clone();
         let late = options.postpone_readonly();
         options.data = vec!["mode=755".to_owned()];
+        options.data.extend(self.context());
         options.superblock.clear();
         let top = Tree::filesystem("tmpfs", "tmpfs", options)?;
         top.attach(place)?;
