@@ -142,8 +142,12 @@ impl Cgroup {
             Ok(Hierarchy { path, ..mounted.into() })
         };
         let hierarchies = layout.0.iter().map(place).collect::<Result<Vec<_>>>()?;
-        let v1 = hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
-        ensure!(!v1 || !unit.is_of_user(), "--systemd-cgroup without root needs cgroup v2, and this host has v1");
+        // On v1 systemd writes its own idea of the device rules whenever it is reloaded, and opens them all.
+        ensure!(
+            hierarchies.iter().all(|hierarchy| hierarchy.version == Version::V2),
+            "--systemd-cgroup needs cgroup v2 alone, and this host has v1: leave the flag out, or boot with \
+             systemd.unified_cgroup_hierarchy=1"
+        );
         Ok(Cgroup { hierarchies, unit: Some(unit) })
     }
 
@@ -158,15 +162,11 @@ impl Cgroup {
 
     /// Makes the directory in every hierarchy, or in none. One that exists must be empty and not frozen.
     pub fn create(&self) -> Result<()> {
-        self.make(Members::Refused)
-    }
-
-    fn make(&self, members: Members) -> Result<()> {
         let mut made = Made::default();
         for hierarchy in self.owned() {
             match hierarchy.version {
-                Version::V1 => v1::make(hierarchy, &mut made, members)?,
-                Version::V2 => v2::make(hierarchy, &mut made, members)?,
+                Version::V1 => v1::make(hierarchy, &mut made)?,
+                Version::V2 => v2::make(hierarchy, &mut made, Members::Refused)?,
             }
         }
         made.keep();
@@ -186,35 +186,29 @@ impl Cgroup {
         for hierarchy in self.owned().filter(|hierarchy| hierarchy.path.exists()) {
             hierarchy.refuse_used()?;
         }
-        let limits = self.properties(&self.placed(resources, &|_| None)?)?;
-        let v1 = self.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
-        Scope::new(id, annotations, limits, !v1).map(Some)
+        let placed = self.placed(resources, &|_| None)?;
+        let limits = systemd::of_settings(placed.iter().map(|(_, setting)| setting))?;
+        Scope::new(id, annotations, limits).map(Some)
     }
 
-    /// Has systemd make the scope with a process in it, and then what systemd does not: the other hierarchies, and the
-    /// controllers that it does not know. The limits are still to be set.
+    /// Has systemd make the scope with a process in it, and passes on the controllers that it does not know. The
+    /// limits are still to be set.
     pub fn start(&self, scope: &Scope, pid: Pid) -> Result<()> {
         let (Some(unit), Some(tracking)) = (&self.unit, self.tracking()) else { return Ok(()) };
         let hierarchy = &self.hierarchies[tracking];
         let cgroup = hierarchy.path.strip_prefix(&hierarchy.mount).unwrap_or(&hierarchy.path);
         unit.start(scope, pid, &hierarchy.root.join(cgroup))?;
-        self.make(Members::AreFine)
-    }
-
-    fn properties(&self, placed: &[(Option<&Hierarchy>, limits::Setting)]) -> Result<Vec<systemd::Property>> {
-        let mut properties = Vec::new();
-        for version in [Version::V1, Version::V2] {
-            let of_version = placed.iter().filter(|(hierarchy, _)| hierarchy.is_some_and(|one| one.version == version));
-            let settings: Vec<_> = of_version.map(|(_, setting)| setting.clone()).collect();
-            properties.extend(systemd::of_settings(version, &settings)?);
-        }
-        Ok(properties)
+        let mut made = Made::default();
+        v2::make(hierarchy, &mut made, Members::AreFine)?;
+        made.keep();
+        Ok(())
     }
 
     /// Sets limits of a container that exists.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
         if let Some(unit) = &self.unit {
-            unit.set(&self.properties(&self.placed(resources, &|file| self.current(file))?)?)?;
+            let placed = self.placed(resources, &|file| self.current(file))?;
+            unit.set(&systemd::of_settings(placed.iter().map(|(_, setting)| setting))?)?;
         }
         self.set(resources)
     }

@@ -168,7 +168,7 @@ fn features_says_that_ids_can_be_mapped_where_the_kernel_can() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let numbers: Vec<u32> = release.split(['.', '-']).take(2).map(|number| number.parse().unwrap()).collect();
     let enabled = &features["linux"]["mountExtensions"]["idmap"]["enabled"];
-    if numbers >= vec![5, 12] && std::env::var_os("BOOKEND_TEST_WITHOUT").is_none() {
+    if numbers >= vec![5, 12] {
         assert_eq!(enabled, &json!(true));
     }
     let options = features["mountOptions"].as_array().unwrap();
@@ -194,4 +194,71 @@ fn options_without_effect_on_a_bind_are_told_and_do_no_harm() {
             output.stderr
         );
     }
+}
+
+/// `examples/without.rs`, where cargo has built it beside the program.
+fn without(test: &str) -> Option<PathBuf> {
+    if !needs_root(test) {
+        return None;
+    }
+    let program = bookend().parent().unwrap().join("examples/without");
+    if !program.exists() {
+        println!("{test}: {} is not there (cargo build --example without)", program.display());
+        return None;
+    }
+    Some(program)
+}
+
+/// Runs the fixture's container where these system calls are hidden.
+fn run_without(c: &Fixture, program: &Path, calls: &str) -> Output {
+    c.write();
+    let bundle = c.bundle();
+    let call = c.command(&["run", "--bundle", bundle.to_str().unwrap(), &c.id]);
+    let mut command = Command::new(program);
+    command.arg(calls).arg(call.get_program()).args(call.get_args());
+    finish(command, &c.scratch)
+}
+
+const MOUNT_CALLS: &str = "open_tree,move_mount,fsopen,fsmount,fsconfig,mount_setattr";
+
+#[test]
+fn older_filters_that_say_eperm_hide_nothing_that_is_needed() {
+    let name = "older_filters_that_say_eperm_hide_nothing_that_is_needed";
+    let Some(program) = without(name) else { return };
+    let calls = format!("{MOUNT_CALLS},clone3,openat2,close_range,pidfd_open,pidfd_send_signal");
+    for calls in [calls.clone(), calls.replace(',', ":EPERM,") + ":EPERM"] {
+        let mut c =
+            Fixture::busybox().shell("echo x > /v/x; echo x > /proc/sys/kernel/core_pattern; cat /v/file; ls /..");
+        let source = c.bundle().join("source");
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("file"), "content\n").unwrap();
+        add_mount(
+            &mut c.config,
+            json!({ "destination": "/v", "type": "bind", "source": "source", "options": ["bind", "ro"] }),
+        );
+        let output = run_without(&c, &program, &calls).ok();
+        assert!(output.stdout.starts_with("content\n") && output.stdout.contains("proc\n"), "{}", output.stdout);
+        assert_eq!(output.stderr.matches("Read-only file system").count(), 2, "{}", output.stderr);
+    }
+}
+
+#[test]
+fn what_only_newer_calls_can_do_is_refused_by_name_where_they_are_hidden() {
+    let name = "what_only_newer_calls_can_do_is_refused_by_name_where_they_are_hidden";
+    let Some(program) = without(name) else { return };
+    let volume = |options: &[&str]| {
+        let mut c = Fixture::busybox();
+        add_mount(&mut c.config, json!({ "destination": "/v", "type": "bind", "source": "/etc", "options": options }));
+        c
+    };
+    let recursive = volume(&["rbind", "rro"]);
+    run_without(&recursive, &program, "mount_setattr").fails(125).says("recursive mount options need mount_setattr");
+    let mut mapped = volume(&["bind", "idmap"]);
+    let [uids, gids] = maps(1, 1);
+    let mount = mapped.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+    (mount["uidMappings"], mount["gidMappings"]) = (uids, gids);
+    run_without(&mapped, &program, "mount_setattr").fails(125).says("id-mapped mounts need Linux 5.12");
+    run_without(&mapped, &program, MOUNT_CALLS).fails(125).says("id-mapped mounts need open_tree");
+    let shared = volume(&["bind", "rshared"]).with(|config| config["linux"]["rootfsPropagation"] = json!("rshared"));
+    run_without(&shared, &program, MOUNT_CALLS).fails(125).says("it would share its mounts with the host");
 }

@@ -77,10 +77,6 @@ impl Unit {
         Unit { below: format!("{}/{name}", self.below), ..self.clone() }
     }
 
-    pub fn is_of_user(&self) -> bool {
-        self.user
-    }
-
     pub fn is_whole(&self) -> bool {
         self.below.is_empty()
     }
@@ -197,11 +193,9 @@ impl Unit {
 
 impl Scope {
     /// Of a container's annotations and limits. The limits go last, so that no annotation changes one.
-    pub fn new(id: &str, annotations: &HashMap<String, String>, limits: Vec<Property>, v2: bool) -> Result<Scope> {
+    pub fn new(id: &str, annotations: &HashMap<String, String>, limits: Vec<Property>) -> Result<Scope> {
         let mut properties = vec![("Description".to_owned(), format!("bookend container {id}").into())];
-        // With the counters, systemd makes the directories in those v1 hierarchies that it knows.
-        let io = if v2 { "IOAccounting" } else { "BlockIOAccounting" };
-        for counter in ["CPUAccounting", "MemoryAccounting", "TasksAccounting", io] {
+        for counter in ["CPUAccounting", "IOAccounting", "MemoryAccounting", "TasksAccounting"] {
             properties.push((counter.to_owned(), true.into()));
         }
         properties.push(("CollectMode".to_owned(), "inactive-or-failed".into()));
@@ -324,7 +318,7 @@ mod tests {
     fn no_annotation_changes_a_limit() {
         let annotations = HashMap::from([("org.systemd.property.MemoryHigh".to_owned(), "uint64 9".to_owned())]);
         let limits = vec![("MemoryHigh".to_owned(), Variant::U64(5))];
-        let scope = Scope::new("c", &annotations, limits, true).unwrap();
+        let scope = Scope::new("c", &annotations, limits).unwrap();
         let of: Vec<_> =
             scope.properties.iter().filter(|(name, _)| name == "MemoryHigh").map(|(_, value)| value).collect();
         assert_eq!(of, [&Variant::U64(9), &Variant::U64(5)], "systemd keeps the last");

@@ -5,15 +5,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::directory::Directory;
-use super::{Hierarchy, Made, Members, oom_kills_in};
+use super::{Hierarchy, Made, oom_kills_in};
 
 /// Makes the directory and its missing parents.
-pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made, members: Members) -> Result<()> {
+pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made) -> Result<()> {
     let cpuset = hierarchy.has("cpuset");
     let mut parent = hierarchy.mount.clone();
     for step in hierarchy.steps() {
         let new = made.make(&step)?;
-        if !new && step == hierarchy.path && members == Members::Refused {
+        if !new && step == hierarchy.path {
             hierarchy.refuse_used()?;
         }
         if cpuset {

@@ -404,8 +404,8 @@ pub(super) fn by_helper(
         Cloned::Child => {
             let _guard = NoReturn;
             drop(ours);
-            let report = |message: &Message| link::send(theirs.as_fd(), message, None);
-            let help = || -> Result<Option<Pid>> {
+            let report = |message: &Message, pidfd| link::send(theirs.as_fd(), message, pidfd);
+            let help = || -> Result<Option<(Pid, OwnedFd)>> {
                 // Nothing of the container may look into us (S1, S24).
                 crate::linux::process::set_dumpable(false).context("become non-dumpable")?;
                 link::request(theirs.as_fd(), &Message::MapIds, &Message::Mapped { pid: 0 })?;
@@ -413,7 +413,7 @@ pub(super) fn by_helper(
                 let flags = flags | nix::sched::CloneFlags::CLONE_PARENT;
                 match clone::clone(flags, None).with_context(|| format!("clone with {flags:?}"))? {
                     Cloned::Child => Ok(None),
-                    Cloned::Parent { pid, .. } => Ok(Some(pid)),
+                    Cloned::Parent { pid, pidfd, .. } => Ok(Some((pid, pidfd))),
                 }
             };
             let told = match help() {
@@ -421,8 +421,8 @@ pub(super) fn by_helper(
                     child();
                     exit_now(125)
                 }
-                Ok(Some(pid)) => report(&Message::Cloned { pid: pid.as_raw() }),
-                Err(error) => report(&Message::Failed(Failure::of(&error))),
+                Ok(Some((pid, pidfd))) => report(&Message::Cloned { pid: pid.as_raw() }, Some(pidfd.as_fd())),
+                Err(error) => report(&Message::Failed(Failure::of(&error)), None),
             };
             exit_now(told.is_err().into())
         }
@@ -431,15 +431,18 @@ pub(super) fn by_helper(
             let made = attend(&ours, helper, in_cgroup, admit);
             drop(ours);
             waitpid(helper, None).context("wait for the helper")?;
-            let pid = made?;
-            // Our child, which only we reap: the number is its own.
-            let pidfd = pidfd::open(pid).context("pidfd_open")?;
+            let (pid, pidfd) = made?;
             Ok((pid, pidfd, in_cgroup))
         }
     }
 }
 
-fn attend(link: &OwnedFd, helper: Pid, in_cgroup: bool, admit: impl FnOnce(Pid, bool) -> Result<()>) -> Result<Pid> {
+fn attend(
+    link: &OwnedFd,
+    helper: Pid,
+    in_cgroup: bool,
+    admit: impl FnOnce(Pid, bool) -> Result<()>,
+) -> Result<(Pid, OwnedFd)> {
     match link::receive(link.as_fd())? {
         Some((Message::MapIds, _)) => admit(helper, in_cgroup)?,
         Some((Message::Failed(failure), _)) => bail!(failure),
@@ -447,7 +450,7 @@ fn attend(link: &OwnedFd, helper: Pid, in_cgroup: bool, admit: impl FnOnce(Pid, 
     }
     link::send(link.as_fd(), &Message::Mapped { pid: helper.as_raw() }, None)?;
     match link::receive(link.as_fd())? {
-        Some((Message::Cloned { pid }, _)) => Ok(Pid::from_raw(pid)),
+        Some((Message::Cloned { pid }, Some(pidfd))) => Ok((Pid::from_raw(pid), pidfd)),
         Some((Message::Failed(failure), _)) => bail!(failure),
         other => bail!("the helper said {other:?}, expected Cloned"),
     }

@@ -32,6 +32,7 @@ use options::{Options, READONLY, Symlinks};
 use path::{Links, Missing, O_PATH, Root};
 use tree::Tree;
 
+mod aside;
 mod copyup;
 mod devices;
 mod masks;
@@ -92,6 +93,11 @@ impl Sources {
         enter(&mut self.root).context("root file system")?;
         self.binds.iter_mut().flatten().try_for_each(enter).context("source of a bind mount")
     }
+
+    fn enter_all(&mut self) -> Result<()> {
+        self.root.enter().context("root file system")?;
+        self.binds.iter_mut().flatten().try_for_each(Source::enter).context("source of a bind mount")
+    }
 }
 
 fn open_bind(bundle: &Bundle, mount: &Mount, path: PathBuf, recursive: bool, options: &Options) -> Result<Source> {
@@ -120,22 +126,26 @@ pub fn set_up(bundle: &Bundle, sources: Sources, cgroup: &[CgroupMount], options
 }
 
 /// The first half of `set_up`. OCI hooks of type createContainer run after it (runtime.md "lifecycle").
-pub fn prepare(bundle: &Bundle, sources: Sources, cgroup: &[CgroupMount], options: &RootfsOptions) -> Result<Prepared> {
+pub fn prepare(
+    bundle: &Bundle,
+    mut sources: Sources,
+    cgroup: &[CgroupMount],
+    options: &RootfsOptions,
+) -> Result<Prepared> {
     // Modes are what we give.
     let mask = umask(Mode::empty());
-    let (root_place, root) = sources.root.mount().context("root file system")?;
-    let copied = |source: Option<Source>| source.map(Source::copied).transpose();
-    let binds = sources.binds.into_iter().map(copied).collect::<Result<_>>().context("source of a bind mount")?;
+    sources.enter_all()?;
     let config = &bundle.config;
 
     // Nothing that is mounted here reaches the host, whatever was shared. The copies that are to stay shared exist.
     mount_change("/", Propagation::DOWNSTREAM | Propagation::REC)
         .map_err(io::Error::from)
         .context("cut the mounts off from the host's")?;
+    let (root_place, root) = sources.root.mount().context("root file system")?;
     let root = attach_root(root, root_place)
         .with_context(|| format!("mount the root file system {}", bundle.rootfs().display()))?;
 
-    let late = mounts::make_all(&root.0, config, binds, cgroup, options)?;
+    let late = mounts::make_all(&root.0, config, sources.binds, cgroup, options)?;
     devices::set_up(&root.0, config, options.user_namespace)?;
     make_cwd(&root.0, config);
     Masks::new(devices::open_null()?).apply(&root.0, config, |_| Ok(true))?;

@@ -63,8 +63,8 @@ pub fn open_below(dir: impl AsFd, path: &str, flags: OFlags) -> io::Result<Owned
     let resolve =
         ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
     match openat2(&dir, path, flags, Mode::empty(), resolve) {
-        // A seccomp filter older than Linux 5.6.
-        Err(rustix::io::Errno::NOSYS) => walk(dir, path, flags),
+        // A seccomp filter older than Linux 5.6; some say EPERM.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => walk(dir, path, flags),
         file => Ok(file?),
     }
 }

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, ensure};
 use zbus::Variant;
 
 use super::Property;
-use crate::cgroup::layout::Version;
 use crate::cgroup::limits::Setting;
 
 /// "No limit", for properties that are a number.
@@ -22,40 +21,31 @@ const PERIOD: u64 = 100_000;
 const MOST_UNITS: usize = 8192;
 
 /// The limits among `settings` that systemd has a property for.
-pub(in crate::cgroup) fn of_settings(version: Version, settings: &[Setting]) -> Result<Vec<Property>> {
+pub(in crate::cgroup) fn of_settings<'a>(settings: impl Iterator<Item = &'a Setting>) -> Result<Vec<Property>> {
     let mut properties = Vec::new();
     let mut add = |name: &str, value: Variant<'static>| properties.push((name.to_owned(), value));
     for setting in settings {
         let context = || format!("{setting}: tell systemd");
         let value = setting.value.trim();
-        let limit = || limit(value).with_context(context);
-        match (version, setting.file.as_str()) {
-            (_, "pids.max") => add("TasksMax", limit()?.into()),
-            (Version::V1, "memory.limit_in_bytes") => add("MemoryLimit", limit()?.into()),
-            (Version::V2, "memory.max") => add("MemoryMax", limit()?.into()),
-            (Version::V2, "memory.high") => add("MemoryHigh", limit()?.into()),
-            (Version::V2, "memory.low") => add("MemoryLow", limit()?.into()),
-            (Version::V2, "memory.min") => add("MemoryMin", limit()?.into()),
-            (Version::V2, "memory.swap.max") => add("MemorySwapMax", limit()?.into()),
-            (Version::V1, "cpu.shares") => add("CPUShares", limit()?.into()),
-            (Version::V2, "cpu.weight") => add("CPUWeight", limit()?.into()),
-            (Version::V2, "cpu.max") => {
+        let limit = || number_or_max(value).with_context(context);
+        match setting.file.as_str() {
+            "pids.max" => add("TasksMax", limit()?.into()),
+            "memory.max" => add("MemoryMax", limit()?.into()),
+            "memory.high" => add("MemoryHigh", limit()?.into()),
+            "memory.low" => add("MemoryLow", limit()?.into()),
+            "memory.min" => add("MemoryMin", limit()?.into()),
+            "memory.swap.max" => add("MemorySwapMax", limit()?.into()),
+            "cpu.weight" => add("CPUWeight", limit()?.into()),
+            "cpu.max" => {
                 let (quota, period) = value.split_once(' ').unwrap_or((value, ""));
-                let quota = super::properties::limit(quota).with_context(context)?;
+                let quota = number_or_max(quota).with_context(context)?;
                 let period = if period.is_empty() { PERIOD } else { period.trim().parse().with_context(context)? };
                 add("CPUQuotaPerSecUSec", per_second(quota, period).into());
                 add("CPUQuotaPeriodUSec", period.into());
             }
-            (Version::V1, "cpu.cfs_quota_us") => {
-                let period = settings.iter().find(|other| other.file == "cpu.cfs_period_us");
-                let period = period.map_or(Ok(PERIOD), |period| period.value.parse()).with_context(context)?;
-                add("CPUQuotaPerSecUSec", per_second(limit()?, period).into());
-            }
-            (Version::V1, "cpu.cfs_period_us") => add("CPUQuotaPeriodUSec", limit()?.into()),
-            (Version::V2, "cpuset.cpus") => add("AllowedCPUs", mask(value).with_context(context)?.into()),
-            (Version::V2, "cpuset.mems") => add("AllowedMemoryNodes", mask(value).with_context(context)?.into()),
-            (Version::V1, "blkio.weight" | "blkio.bfq.weight") => add("BlockIOWeight", limit()?.into()),
-            (Version::V2, "io.weight") => {
+            "cpuset.cpus" => add("AllowedCPUs", mask(value).with_context(context)?.into()),
+            "cpuset.mems" => add("AllowedMemoryNodes", mask(value).with_context(context)?.into()),
+            "io.weight" => {
                 if let Ok(weight) = value.trim_start_matches("default ").parse::<u64>() {
                     add("IOWeight", weight.into());
                 }
@@ -66,9 +56,9 @@ pub(in crate::cgroup) fn of_settings(version: Version, settings: &[Setting]) -> 
     Ok(properties)
 }
 
-fn limit(text: &str) -> Result<u64> {
+fn number_or_max(text: &str) -> Result<u64> {
     match text {
-        "max" | "-1" => Ok(INFINITY),
+        "max" => Ok(INFINITY),
         text => Ok(text.parse::<u64>()?),
     }
 }
@@ -102,18 +92,19 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cgroup::layout::Version;
     use crate::cgroup::limits::limits;
 
-    fn of(version: Version, resources: Value) -> Vec<(String, String)> {
+    fn of(resources: Value) -> Vec<(String, String)> {
         let resources = serde_json::from_value(resources).unwrap();
-        let settings = limits(version, &resources, &|_| None).unwrap().settings;
+        let settings = limits(Version::V2, &resources, &|_| None).unwrap().settings;
         let text = |value: Variant<'_>| match value {
             Variant::U64(INFINITY) => "infinity".to_owned(),
             Variant::U64(number) => number.to_string(),
             Variant::Array(array) => format!("{:?}", Vec::<u8>::try_from(array).unwrap()),
             other => format!("{other:?}"),
         };
-        let properties = of_settings(version, &settings).unwrap();
+        let properties = of_settings(settings.iter()).unwrap();
         properties.into_iter().map(|(name, value)| (name, text(value))).collect()
     }
 
@@ -122,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_v2_are_told_by_their_properties() {
+    fn limits_are_told_by_their_properties() {
         let resources = json!({
             "pids": {"limit": 7}, "memory": {"limit": 100, "swap": 150, "reservation": 50},
             "cpu": {"shares": 1024, "quota": 50000, "period": 200000, "cpus": "0-2,9", "mems": "0"},
             "blockIO": {"weight": 10}, "unified": {"memory.high": "90", "memory.min": "5", "hugetlb.2MB.max": "1"},
         });
         assert_eq!(
-            of(Version::V2, resources),
+            of(resources),
             expect(&[
                 ("TasksMax", "7"),
                 ("MemorySwapMax", "50"),
@@ -143,25 +134,6 @@ mod tests {
                 ("IOWeight", "1"),
                 ("MemoryHigh", "90"),
                 ("MemoryMin", "5"),
-            ])
-        );
-    }
-
-    #[test]
-    fn limits_of_v1_are_told_by_theirs() {
-        let resources = json!({
-            "pids": {"limit": -1}, "memory": {"limit": 100},
-            "cpu": {"shares": 512, "quota": 12345, "period": 100000, "cpus": "0"}, "blockIO": {"weight": 500},
-        });
-        assert_eq!(
-            of(Version::V1, resources),
-            expect(&[
-                ("TasksMax", "infinity"),
-                ("MemoryLimit", "100"),
-                ("CPUShares", "512"),
-                ("CPUQuotaPeriodUSec", "100000"),
-                ("CPUQuotaPerSecUSec", "130000"),
-                ("BlockIOWeight", "500"),
             ])
         );
     }

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::options::{Options, READONLY, Symlinks};
 use super::path::{Links, Missing, O_PATH, Root, is_directory, is_link_to, is_mount, same_file};
 use super::tree::{Change, Tree};
-use super::{RootfsOptions, copyup};
+use super::{RootfsOptions, aside, copyup};
 use crate::cgroup::{CgroupMount, Version};
 use crate::container::{idmap, labels};
 use crate::linux::mount::{MountAttributes, map_ids};
@@ -111,7 +111,7 @@ pub(super) fn parse_entry(mount: &Mount) -> Result<(Kind, Options)> {
 pub(super) fn make_all(
     root: &Root,
     config: &Spec,
-    mut binds: Vec<Option<Copy>>,
+    mut binds: Vec<Option<Source>>,
     cgroup: &[CgroupMount],
     options: &RootfsOptions,
 ) -> Result<Vec<Tree>> {
@@ -145,13 +145,21 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     /// Makes one mount; a tree is given back to become read-only later.
-    fn make(&self, mount: &Mount, bind: Option<Copy>) -> Result<Option<Tree>> {
+    fn make(&self, mount: &Mount, source: Option<Source>) -> Result<Option<Tree>> {
         let (kind, mut options) = parse_entry(mount)?;
         match kind {
             Kind::Bind { .. } => {
-                match bind.context("its source was not opened")? {
-                    Copy::Link(target) => self.link(mount, &target)?,
-                    Copy::Mount(tree) => {
+                let source = source.context("its source was not opened")?;
+                match source.link()? {
+                    Some(target) => self.link(mount, &target)?,
+                    None => {
+                        if self.stays_shared(&options) && aside::is_needed() {
+                            bail!(
+                                "it would share its mounts with the host, which needs open_tree and move_mount: the kernel \
+                                 or a seccomp filter refuses them"
+                            );
+                        }
+                        let (_, tree) = source.mount()?;
                         let place = self.place(mount, &tree, &options)?;
                         tree.change_and_attach(&self.changes(&options), place)
                             .map_err(|error| self.with_cure("bind", error.into()))?;
@@ -211,16 +219,17 @@ impl Maker<'_> {
         }
     }
 
-    /// The changes of a bind mount. Only a mount that says shared, in a root that says shared, stays in the peer group of
-    /// the host's mount; all else at most receives.
+    /// Only a mount that says shared, in a root that says shared, stays in the peer group of the host's mount.
+    fn stays_shared(&self, options: &Options) -> bool {
+        let shared = |(kind, _): &(u64, bool)| *kind == libc::MS_SHARED;
+        self.root_propagation().as_ref().is_some_and(shared) && options.propagation.iter().any(shared)
+    }
+
+    /// The changes of a bind mount. One that does not stay shared at most receives.
     fn changes(&self, options: &Options) -> Vec<Change> {
-        let shared = |kind: &u64| *kind == libc::MS_SHARED;
-        let root = self.root_propagation();
         let mut changes = Vec::new();
-        if !(root.as_ref().is_some_and(|(kind, _)| shared(kind))
-            && options.propagation.iter().any(|(kind, _)| shared(kind)))
-        {
-            let kind = match root {
+        if !self.stays_shared(options) {
+            let kind = match self.root_propagation() {
                 Some((libc::MS_PRIVATE | libc::MS_UNBINDABLE, _)) => libc::MS_PRIVATE,
                 _ => libc::MS_SLAVE,
             };
@@ -434,28 +443,24 @@ pub(super) struct Source {
     seen: OwnedFd,
     recursive: bool,
     symlinks: Symlinks,
-    /// With the ids of the mount. `create` has the rights for that, init in a user namespace has not.
-    mapped: Option<Tree>,
-    copy: Option<(OwnedFd, Tree)>,
-}
-
-/// What init has of a source.
-#[derive(Debug)]
-pub(super) enum Copy {
-    Mount(Tree),
-    /// Where a symbolic link leads that is to be made again.
-    Link(OsString),
+    /// In init's mount namespace.
+    here: Option<OwnedFd>,
+    /// By `create` with the ids of the mount, which init in a user namespace has no right to give; else by init.
+    copy: Option<Tree>,
 }
 
 impl Source {
     /// Opens the source where the host is visible: it is known to be there before anything is made.
     pub fn open(path: PathBuf, recursive: bool, symlinks: Symlinks) -> Result<Source> {
         let seen = open_source(&path, symlinks)?;
-        Ok(Source { path, seen, recursive, symlinks, mapped: None, copy: None })
+        Ok(Source { path, seen, recursive, symlinks, here: None, copy: None })
     }
 
     /// Copies it with the ids of a user namespace (config.md "mounts", `uidMappings`).
     pub fn map_ids(&mut self, namespace: &OwnedFd, recursive: bool) -> Result<()> {
+        if aside::is_needed() {
+            bail!("id-mapped mounts need open_tree and move_mount, which the kernel or a seccomp filter refuses");
+        }
         let tree = Tree::copy_of(&self.seen, self.recursive)?;
         map_ids(&tree, recursive, namespace.as_fd()).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSYS) => anyhow!("id-mapped mounts need Linux 5.12 and mount_setattr: {error}"),
@@ -465,42 +470,46 @@ impl Source {
             Some(libc::EINVAL) => anyhow!("the file system of {} has no id-mapped mounts", self.path.display()),
             _ => anyhow!(error),
         })?;
-        self.mapped = Some(tree);
+        self.copy = Some(tree);
         Ok(())
     }
 
-    /// Copies the mount at the source, in the mount namespace that we are in now: the kernel lets nobody copy from
-    /// another one. It has to be the file that `create` saw.
+    /// Finds the source in the mount namespace that we are in now, and copies the mount there: the kernel lets nobody copy
+    /// from another one. It has to be the file that `create` saw. Does nothing if it was done before.
     pub fn enter(&mut self) -> Result<()> {
-        if self.mapped.is_none() {
-            self.copy = Some(self.find_and_copy()?);
+        if self.here.is_some() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// What becomes of the source at its destination.
-    pub fn copied(self) -> Result<Copy> {
-        if self.symlinks.copy && FileType::from_raw_mode(fstat(&self.seen)?.st_mode) == FileType::Symlink {
-            return Ok(Copy::Link(OsString::from_vec(readlinkat(&self.seen, "", Vec::new())?.into_bytes())));
-        }
-        Ok(Copy::Mount(self.mount()?.1))
-    }
-
-    /// The place in this mount namespace and the copy that `create` or `enter` made, or that is made now.
-    pub fn mount(mut self) -> Result<(OwnedFd, Tree)> {
-        match (self.mapped.take(), self.copy.take()) {
-            (Some(mapped), _) => Ok((self.seen, mapped)),
-            (None, Some(copy)) => Ok(copy),
-            (None, None) => self.find_and_copy(),
-        }
-    }
-
-    fn find_and_copy(&self) -> Result<(OwnedFd, Tree)> {
         let here = open_source(&self.path, self.symlinks)?;
         if !same_file(&self.seen, &here)? {
             bail!("{} was replaced while the container was being created", self.path.display());
         }
-        let tree = Tree::copy_of(&here, self.recursive).with_context(|| format!("copy {}", self.path.display()))?;
+        if self.copy.is_none() && !aside::is_needed() {
+            self.copy = Some(self.copy_of(&here)?);
+        }
+        self.here = Some(here);
+        Ok(())
+    }
+
+    fn copy_of(&self, here: &OwnedFd) -> Result<Tree> {
+        Tree::copy_of(here, self.recursive).with_context(|| format!("copy {}", self.path.display()))
+    }
+
+    /// `copy-symlink`: where the link leads that is to be made again.
+    pub fn link(&self) -> Result<Option<OsString>> {
+        if !self.symlinks.copy || FileType::from_raw_mode(fstat(&self.seen)?.st_mode) != FileType::Symlink {
+            return Ok(None);
+        }
+        Ok(Some(OsString::from_vec(readlinkat(&self.seen, "", Vec::new())?.into_bytes())))
+    }
+
+    /// The place in init's mount namespace, and the copy of it.
+    pub fn mount(mut self) -> Result<(OwnedFd, Tree)> {
+        let here = self.here.take().context("nobody has entered it")?;
+        let tree = match self.copy.take() {
+            Some(tree) => tree,
+            None => self.copy_of(&here)?,
+        };
         Ok((here, tree))
     }
 }
