@@ -311,6 +311,26 @@ fn exec_has_the_session_keyring_of_the_container_and_not_its_callers() {
 }
 
 #[test]
+fn exec_with_another_user_keeps_the_umask_of_the_container() {
+    let c = sleeping(|config| config["process"]["user"]["umask"] = json!(0o027));
+    assert_eq!(c.call(&["exec", "--user", "0", &c.id, "/bin/sh", "-c", "umask"]).ok().stdout, "0027\n");
+}
+
+#[test]
+fn exec_refuses_a_label_whose_module_is_not_there() {
+    let c = sleeping(|_| {});
+    let exec = |flag: &str, label: &str| c.call(&["exec", flag, label, &c.id, "true"]);
+    exec("--apparmor", "").ok();
+    exec("--apparmor", "unconfined").ok();
+    if !std::path::Path::new("/sys/module/apparmor").exists() {
+        exec("--apparmor", "web").fails(125).says("process.apparmorProfile: AppArmor is not enabled on this kernel");
+    }
+    if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        exec("--process-label", "u:r:t:s0").fails(125).says("process.selinuxLabel: SELinux is not enabled");
+    }
+}
+
+#[test]
 fn features_tell_of_what_the_configuration_accepts() {
     let c = Fixture::busybox();
     let features = c.call(&["features"]).ok().json();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use oci_spec::runtime::{Capabilities, Capability, Process, UserBuilder};
+use oci_spec::runtime::{Capabilities, Capability, Process};
 
 use super::args::{Exec, Global};
 use super::log::Log;
@@ -13,6 +13,7 @@ use super::lookup;
 use super::with_code;
 use crate::cgroup::Cgroup;
 use crate::container::bundle::{Bundle, read_bounded};
+use crate::container::capabilities;
 use crate::container::config;
 use crate::container::create::write_pid;
 use crate::container::exec::{Child, Console, ExecOptions, spawn};
@@ -40,10 +41,12 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     if let Some(socket) = &args.console_socket {
         options.console = Console::Socket(socket.clone());
     }
+    let impossible = capabilities::impossible(options.process.capabilities());
     let child = spawn(&container.state, &container.dir, &options)
         .map_err(|error| with_code(exit_code(error.code), anyhow!(error).context(what())))?;
     let log = Log::new(global);
     warnings.iter().chain(&child.warnings).for_each(|warning| log.warn(warning));
+    impossible.iter().for_each(|note| log.note(note));
     if let Some(path) = &args.pid_file {
         write_pid(path, child.pid)?;
     }
@@ -113,8 +116,9 @@ fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<Strin
         let (uid, gid) = user::parse(user).map_err(|error| with_code(2, error.context("--user")))?;
         // As runc: a group that is not named stays the container's, and is not root's by accident (S11).
         let gid = gid.unwrap_or(process.user().gid());
-        let groups = process.user().additional_gids().clone().unwrap_or_default();
-        process.set_user(UserBuilder::default().uid(uid).gid(gid).additional_gids(groups).build()?);
+        let mut user = process.user().clone();
+        user.set_uid(uid).set_gid(gid);
+        process.set_user(user);
     }
     if !args.additional_gids.is_empty() {
         let mut user = process.user().clone();
@@ -127,8 +131,8 @@ fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<Strin
         process.set_no_new_privileges(Some(no_new_privs));
     }
     set_labels(&mut process, args);
-    let warnings = add_capabilities(&mut process, &args.cap);
-    Ok((check(process)?, warnings))
+    add_capabilities(&mut process, &args.cap)?;
+    Ok((check(process)?, Vec::new()))
 }
 
 /// The `process` of the container's configuration as it was at `create`.
@@ -163,19 +167,16 @@ fn set_labels(process: &mut Process, args: &Exec) {
     }
 }
 
-/// `--cap`: to every set but the inheritable and ambient ones (threats.md S10). As runc: an unknown one is only warned of.
-fn add_capabilities(process: &mut Process, names: &[String]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut added = Capabilities::new();
-    for name in names {
-        match name.strip_prefix("CAP_").unwrap_or(name).parse::<Capability>() {
-            Ok(capability) => drop(added.insert(capability)),
-            Err(_) => warnings.push(format!("--cap {name:?}: unknown capability is dropped")),
-        }
+/// `--cap`: to every set but the inheritable and ambient ones (threats.md S10).
+fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
     }
-    if added.is_empty() {
-        return warnings;
-    }
+    let capability = |name: &String| {
+        let known = name.strip_prefix("CAP_").unwrap_or(name).parse::<Capability>();
+        known.map_err(|_| with_code(2, anyhow!("--cap {name:?}: there is no such capability")))
+    };
+    let added = names.iter().map(capability).collect::<Result<Capabilities>>()?;
     let mut sets = process.capabilities().clone().unwrap_or_default();
     let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
     let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
@@ -183,7 +184,7 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Vec<String> {
     sets.set_effective(effective);
     sets.set_permitted(permitted);
     process.set_capabilities(Some(sets));
-    warnings
+    Ok(())
 }
 
 /// Waits for a process in the foreground: its terminal is carried, our signals are passed on, its code is ours.
