@@ -222,6 +222,27 @@ fn verbs_that_are_not_there_say_so() {
 // ── messages, and where they go ──
 
 #[test]
+fn a_warning_goes_to_the_log_and_not_into_the_containers_output() {
+    let c = Fixture::busybox().shell("echo mine; echo mine >&2").with(|config| {
+        let capabilities = &mut config["process"]["capabilities"];
+        capabilities["bounding"].as_array_mut().unwrap().push("CAP_OF_ANOTHER_TIME".into());
+        capabilities["inheritable"] = serde_json::json!([]);
+        capabilities["ambient"] = serde_json::json!(["CAP_KILL"]);
+    });
+    c.write();
+    let (bundle, log) = (c.bundle(), c.scratch.path().join("log"));
+    let run = ["run", "--bundle", bundle.to_str().unwrap(), &c.id];
+    let output = c.call(&[&["--log", log.to_str().unwrap()], &run[..]].concat()).ok();
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("mine\n", "mine\n"));
+    let told = fs::read_to_string(&log).unwrap();
+    assert!(told.contains("CAP_OF_ANOTHER_TIME") && told.contains("CAP_KILL cannot be ambient"), "{told}");
+    // Without a log, stderr has what other runtimes warn of too.
+    let output = c.call(&run).ok().stderr;
+    assert!(output.contains("CAP_OF_ANOTHER_TIME") && !output.contains("ambient"), "{output}");
+    c.call(&[&["--debug"], &run[..]].concat()).ok().says("CAP_KILL cannot be ambient");
+}
+
+#[test]
 fn the_last_error_line_of_a_json_log_tells_the_story() {
     let c = Fixture::busybox().entrypoint(["/nonexistent"]);
     c.write();
@@ -715,8 +736,8 @@ fn features_says_what_is_true() {
     // Every mount option that it lists is one that a container can have, on the mount that fits it.
     let options = names(&features["mountOptions"]);
     assert!(options.contains(&"rro".to_owned()) && options.len() > 40, "{options:?}");
-    // What it says is not there is refused by name.
-    assert_eq!(features["linux"]["selinux"]["enabled"], false);
+    // bookend has labels, whether or not this host has; a label that it has not is refused by name.
+    assert_eq!(features["linux"]["selinux"]["enabled"], true);
     let labelled = Fixture::busybox().with(|config| config["linux"]["mountLabel"] = json!("x"));
     labelled.create().fails(1).says("linux.mountLabel");
 }

@@ -431,9 +431,11 @@ pub struct Update {
     /// Its share of block devices among others, 10 to 1000
     #[arg(long, value_name = "WEIGHT")]
     pub blkio_weight: Option<u16>,
-    #[arg(long, value_name = "SCHEMA", hide = true)]
+    /// Its share of the caches, as resctrl writes it: L3:0=7f0
+    #[arg(long, value_name = "SCHEMA")]
     pub l3_cache_schema: Option<String>,
-    #[arg(long, value_name = "SCHEMA", hide = true)]
+    /// Its share of the memory bandwidth: MB:0=20
+    #[arg(long, value_name = "SCHEMA")]
     pub mem_bw_schema: Option<String>,
 }
 

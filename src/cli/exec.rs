@@ -13,6 +13,7 @@ use super::lookup;
 use super::with_code;
 use crate::cgroup::Cgroup;
 use crate::container::bundle::{Bundle, read_bounded};
+use crate::container::capabilities;
 use crate::container::config;
 use crate::container::create::write_pid;
 use crate::container::exec::{Child, Console, ExecOptions, spawn};
@@ -40,10 +41,12 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     if let Some(socket) = &args.console_socket {
         options.console = Console::Socket(socket.clone());
     }
+    let impossible = capabilities::impossible(options.process.capabilities());
     let child = spawn(&container.state, &container.dir, &options)
         .map_err(|error| with_code(exit_code(error.code), anyhow!(error).context(what())))?;
     let log = Log::new(global);
     warnings.iter().chain(&child.warnings).for_each(|warning| log.warn(warning));
+    impossible.iter().for_each(|note| log.note(note));
     if let Some(path) = &args.pid_file {
         write_pid(path, child.pid)?;
     }

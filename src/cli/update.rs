@@ -5,20 +5,20 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use oci_spec::runtime::LinuxIntelRdt;
 use serde_json::{Map, Value, json};
 
 use super::args::{Global, Update};
 use super::lookup;
 use crate::container::config;
+use crate::container::rdt::Group;
 use crate::container::state::{ContainerError, Status};
 
 /// Limits are a page of JSON.
 const LONGEST: u64 = 1 << 20;
 
 pub fn run(global: &Global, args: &Update) -> Result<u8> {
-    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
-        bail!("--l3-cache-schema, --mem-bw-schema: intelRdt is not supported by this version of bookend yet");
-    }
+    let shares = shares(args)?;
     let mut wanted = match &args.resources {
         Some(file) => read(file)?,
         None => json!({}),
@@ -26,7 +26,7 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
     // Who names both wants both; runc looks at the file alone.
     merge(&mut wanted, of_flags(args));
     // A caller's file may have nothing in it that has changed.
-    if args.resources.is_none() && wanted.as_object().is_none_or(Map::is_empty) {
+    if args.resources.is_none() && shares.is_none() && wanted.as_object().is_none_or(Map::is_empty) {
         bail!("nothing to change: give --resources FILE or a limit (`bookend update --help` lists them)");
     }
     let (resources, warnings) = config::resources(&wanted)?;
@@ -38,6 +38,12 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
     if container.state.cgroup.is_none() {
         bail!("container {} has no control group, so it has no limits: it is rootless without delegation", args.id);
     }
+    if let Some(shares) = &shares {
+        let Some(mut group) = Group::load(&container.dir)? else {
+            bail!("--l3-cache-schema, --mem-bw-schema: container {} was created without linux.intelRdt", args.id);
+        };
+        group.change(shares)?;
+    }
     warnings.iter().for_each(|warning| container.log.warn(warning));
     container.state.cgroup.update(&resources)?;
     // No rules are no change: most callers send none. Without root's rights there are none to change.
@@ -46,6 +52,15 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
         let _ = container.state.cgroup.change_devices(rules)?; // it has a cgroup, as was seen above
     }
     Ok(0)
+}
+
+/// The share of caches and memory bandwidth that flags ask for.
+fn shares(args: &Update) -> Result<Option<LinuxIntelRdt>> {
+    if args.l3_cache_schema.is_none() && args.mem_bw_schema.is_none() {
+        return Ok(None);
+    }
+    let asked = json!({"l3CacheSchema": args.l3_cache_schema, "memBwSchema": args.mem_bw_schema});
+    Ok(Some(serde_json::from_value(asked)?))
 }
 
 /// The object of a file; `-` is standard input.

@@ -422,9 +422,7 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     let environment = process::environment(process, user::read_passwd, 0);
     let filter = birth.filter.as_ref();
     scheduling::settle(process.exec_cpu_affinity().as_ref())?;
-    for warning in process::set_up(process, &birth.nature, groups_denied, filter, link.as_fd())? {
-        link::send(link.as_fd(), &Message::Warning(warning), None)?;
-    }
+    process::set_up(process, &birth.nature, groups_denied, filter, link.as_fd())?;
     if let Some(stand_in) = birth.options.instead {
         signals::reset().context("reset signals")?;
         // As execve would: whoever listens takes it for begun.

@@ -126,9 +126,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     let environment = process::environment(birth.process(), user::read_passwd, birth.listen_fds);
     let filter = birth.filter.as_ref();
     scheduling::forget_callers_cpus();
-    for warning in process::set_up(birth.process(), &birth.nature, groups_denied, filter, link.as_fd())? {
-        warn(link, Some(warning))?;
-    }
+    process::set_up(birth.process(), &birth.nature, groups_denied, filter, link.as_fd())?;
     if birth.options.dies_with_parent {
         // A change of credentials forgets it, so not before now. A parent that is gone already has closed the link.
         set_parent_death_signal(libc::SIGKILL).context("set the signal for the parent's death")?;

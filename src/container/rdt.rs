@@ -97,6 +97,13 @@ impl Group {
         self.monitoring.as_deref().map_or(Ok(()), make_directory)
     }
 
+    /// Gives a group that is there other shares.
+    pub fn change(&mut self, rdt: &LinuxIntelRdt) -> Result<()> {
+        let (limits, schemata) = lines(rdt);
+        self.schemata = [limits, schemata].concat();
+        self.make()
+    }
+
     /// What the kernel says of its last refusal; only text, for the message.
     fn why(&self) -> String {
         let info = self.dir.parent().map(|root| root.join("info/last_cmd_status"));
@@ -217,6 +224,10 @@ mod tests {
         let made = group(root.path(), rdt).unwrap();
         made.make().unwrap();
         made.admit(Pid::from_raw(42)).unwrap();
+        let change = serde_json::from_value(json!({"memBwSchema": "MB:0=30"})).unwrap();
+        made.clone().change(&change).unwrap();
+        assert_eq!(fs::read_to_string(root.path().join("web/schemata")).unwrap(), "MB:0=30\n");
+        made.make().unwrap();
         let read = |name: &str| fs::read_to_string(root.path().join("web").join(name)).unwrap();
         assert_eq!(read("schemata"), "L3:0=f\nMB:0=20\nL2:0=3\nL2:1=1\n");
         assert_eq!(read("tasks"), "42");
