@@ -6,7 +6,7 @@
 //! On a hybrid host the container has its directory in the v2 tree beside the v1 controllers, even where the v2 tree has
 //! none: being born there is free (`CLONE_INTO_CGROUP`), and the v2 core freezes and kills better than v1 can.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +24,10 @@ mod directory;
 mod layout;
 mod limits;
 mod members;
+mod oom;
+mod stats;
 mod survey;
+mod systemd;
 mod v1;
 mod v2;
 
@@ -32,7 +35,11 @@ pub use devices::DeviceRules;
 use directory::{Directory, is_gone};
 pub use layout::Version;
 use layout::{Layout, Mounted};
+pub use oom::OomWatch;
+pub use stats::{Interface, Stats};
 pub use survey::{Mode, Survey, survey};
+use systemd::Unit;
+pub use systemd::{Driver, Scope};
 
 /// How long a freeze, a kill and a removal may take before they are errors.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,6 +52,9 @@ const ROUND: Duration = Duration::from_millis(100);
 #[serde(rename_all = "camelCase")]
 pub struct Cgroup {
     hierarchies: Vec<Hierarchy>,
+    /// The unit whose it is, where systemd is the driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
 }
 
 /// One hierarchy's part of a cgroup.
@@ -112,16 +122,33 @@ impl Cgroup {
                 }
             };
             let path = candidates.into_iter().find(|path| may_make(path))?;
-            Some(Hierarchy {
-                version: mounted.version,
-                controllers: mounted.controllers.clone(),
-                mount: mounted.mount.clone(),
-                root: mounted.root.clone(),
-                path,
-                owned: true,
-            })
+            Some(Hierarchy { path, ..mounted.into() })
         };
-        Ok(Cgroup { hierarchies: layout.0.iter().filter_map(place).collect() })
+        Ok(Cgroup { hierarchies: layout.0.iter().filter_map(place).collect(), unit: None })
+    }
+
+    /// The same with systemd as the driver: `cgroups_path` is `slice:prefix:name`, and the place is where systemd will put
+    /// the scope. It is an error if systemd cannot be asked.
+    pub fn plan_unit(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<Cgroup> {
+        let (unit, cgroup) = Unit::plan(cgroups_path, id, rootless)?;
+        Cgroup::of_unit(&Layout::of_this_process()?, unit, &cgroup)
+    }
+
+    fn of_unit(layout: &Layout, unit: Unit, cgroup: &Path) -> Result<Cgroup> {
+        let place = |mounted: &Mounted| {
+            let path = mounted.directory(cgroup).with_context(|| {
+                format!("the cgroup of {} is outside of what is mounted at {}", unit.name, mounted.mount.display())
+            })?;
+            Ok(Hierarchy { path, ..mounted.into() })
+        };
+        let hierarchies = layout.0.iter().map(place).collect::<Result<Vec<_>>>()?;
+        // On v1 systemd writes its own idea of the device rules whenever it is reloaded, and opens them all.
+        ensure!(
+            hierarchies.iter().all(|hierarchy| hierarchy.version == Version::V2),
+            "--systemd-cgroup needs cgroup v2 alone, and this host has v1: leave the flag out, or boot with \
+             systemd.unified_cgroup_hierarchy=1"
+        );
+        Ok(Cgroup { hierarchies, unit: Some(unit) })
     }
 
     /// The container stays in the cgroup of its caller.
@@ -139,35 +166,86 @@ impl Cgroup {
         for hierarchy in self.owned() {
             match hierarchy.version {
                 Version::V1 => v1::make(hierarchy, &mut made)?,
-                Version::V2 => v2::make(hierarchy, &mut made)?,
+                Version::V2 => v2::make(hierarchy, &mut made, Members::Refused)?,
             }
         }
         made.keep();
         Ok(())
     }
 
+    /// What systemd is to make of the container; None where it is not the driver. All that can be refused is refused here.
+    pub fn scope(
+        &self,
+        id: &str,
+        annotations: &HashMap<String, String>,
+        resources: &LinuxResources,
+    ) -> Result<Option<Scope>> {
+        if self.unit.is_none() {
+            return Ok(None);
+        }
+        for hierarchy in self.owned().filter(|hierarchy| hierarchy.path.exists()) {
+            hierarchy.refuse_used()?;
+        }
+        let placed = self.placed(resources, &|_| None)?;
+        let limits = systemd::of_settings(placed.iter().map(|(_, setting)| setting))?;
+        Scope::new(id, annotations, limits).map(Some)
+    }
+
+    /// Has systemd make the scope with a process in it, and passes on the controllers that it does not know. The
+    /// limits are still to be set.
+    pub fn start(&self, scope: &Scope, pid: Pid) -> Result<()> {
+        let (Some(unit), Some(tracking)) = (&self.unit, self.tracking()) else { return Ok(()) };
+        let hierarchy = &self.hierarchies[tracking];
+        let cgroup = hierarchy.path.strip_prefix(&hierarchy.mount).unwrap_or(&hierarchy.path);
+        unit.start(scope, pid, &hierarchy.root.join(cgroup))?;
+        let mut made = Made::default();
+        v2::make(hierarchy, &mut made, Members::AreFine)?;
+        made.keep();
+        Ok(())
+    }
+
+    /// Sets limits of a container that exists.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            let placed = self.placed(resources, &|file| self.current(file))?;
+            unit.set(&systemd::of_settings(placed.iter().map(|(_, setting)| setting))?)?;
+        }
+        self.set(resources)
+    }
+
+    /// What a file says now; `None` where there is no such file.
+    fn current(&self, file: &str) -> Option<String> {
+        let controller = file.split_once('.')?.0;
+        let directory = Directory::open(&self.of_controller(controller)?.path).ok()?;
+        directory.read(file).ok()
+    }
+
+    /// Refuses limits that the container's cgroup could never have, before there is anything.
+    pub fn check(&self, resources: &LinuxResources) -> Result<()> {
+        for (hierarchy, setting) in self.placed(resources, &|_| None)? {
+            let Some(hierarchy) = hierarchy else { bail!("{setting}: {}", self.why_no_controller(&setting)) };
+            if hierarchy.version == Version::V2 && setting.if_missing == limits::IfMissing::Fail {
+                v2::check_controller(hierarchy, &setting.controller).with_context(|| setting.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the limits of `linux.resources`, all but device rules (`set_devices`).
     pub fn set(&self, resources: &LinuxResources) -> Result<()> {
-        let current = |file: &str| {
-            let controller = file.split_once('.')?.0;
-            let directory = Directory::open(&self.of_controller(controller)?.path).ok()?;
-            directory.read(file).ok()
-        };
-        for (hierarchy, setting) in self.placed(resources, &current)? {
-            let Some(hierarchy) = hierarchy else {
-                bail!("{setting}: {}", self.why_no_controller(&setting.controller));
-            };
+        for (hierarchy, setting) in self.placed(resources, &|file| self.current(file))? {
+            let Some(hierarchy) = hierarchy else { bail!("{setting}: {}", self.why_no_controller(&setting)) };
             let directory = Directory::open(&hierarchy.path)
                 .with_context(|| format!("{setting}: open {}", hierarchy.path.display()))?;
             match directory.write(&setting.file, &setting.value) {
                 Ok(()) => {}
-                Err(error) if is_gone(&error) && setting.if_missing == limits::IfMissing::Skip => {}
-                Err(error) if is_gone(&error) && hierarchy.version == Version::V2 => {
-                    bail!("{setting}: {}", v2::why_missing(hierarchy, &setting.controller, &setting.file));
-                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match setting.if_missing {
+                    limits::IfMissing::Skip => {}
+                    limits::IfMissing::Fail => bail!("{setting}: {}", hierarchy.why_missing(&setting)),
+                },
                 Err(error) => {
-                    let file = hierarchy.path.join(&setting.file);
-                    return Err(error).with_context(|| format!("set {} to {}", file.display(), setting.value));
+                    let hint = hint(&directory, &setting, &error);
+                    return Err(error).with_context(|| format!("{setting} in {}{hint}", hierarchy.path.display()));
                 }
             }
         }
@@ -181,44 +259,64 @@ impl Cgroup {
         current: limits::Current,
     ) -> Result<Vec<(Option<&Hierarchy>, limits::Setting)>> {
         let v1 = self.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
-        let v2 = self.hierarchies.iter().find(|hierarchy| hierarchy.version == Version::V2);
+        let v2 = self.v2();
         let in_v1 = |controller: &str| self.of_controller(controller).filter(|found| found.version == Version::V1);
         let v2_controllers = v2.map(v2::controllers).unwrap_or_default();
-        let has_unified = resources.unified().as_ref().is_some_and(|unified| !unified.is_empty());
-        ensure!(!has_unified || v2.is_some(), "linux.resources.unified needs cgroup v2, and this host has v1");
+        // Alone, the v2 tree has to have everything; beside v1 hierarchies it has some controllers, mostly none.
+        let in_v2 = |controller: &str| match controller {
+            _ if !v1 => true,
+            "blkio" => v2_controllers.iter().any(|found| found == "io"),
+            "cgroup" => true,
+            _ => v2_controllers.iter().any(|found| found == controller),
+        };
+        if (v1 || v2.is_none()) && !resources.unified().as_ref().is_none_or(HashMap::is_empty) {
+            self.check_unified(resources, in_v2)?;
+        }
 
         let mut placed = Vec::new();
-        let mut elsewhere = Vec::new();
+        let mut refused = Vec::new();
         if v1 || v2.is_none() {
-            for setting in limits::settings(Version::V1, resources, current)? {
-                match in_v1(&setting.controller) {
-                    Some(hierarchy) => placed.push((Some(hierarchy), setting)),
-                    None => elsewhere.push(setting),
+            let limits = limits::limits(Version::V1, resources, current)?;
+            refused.extend(limits.refused.into_iter().filter(|refusal| !in_v2(&refusal.controller)));
+            for setting in limits.settings {
+                let found = in_v1(&setting.controller);
+                if found.is_some() || v2.is_none() || !in_v2(&setting.controller) {
+                    placed.push((found, setting));
                 }
             }
         }
-        let v2_name = |controller: &str| if controller == "blkio" { "io".to_owned() } else { controller.to_owned() };
-        // On a hybrid host, what is asked of a controller that neither tree has.
-        elsewhere.retain(|setting| !v2_controllers.contains(&v2_name(&setting.controller)));
-        placed.extend(elsewhere.into_iter().map(|setting| (None, setting)));
-        if let Some(hierarchy) = v2.filter(|_| !v1 || has_unified || !v2_controllers.is_empty()) {
-            for setting in limits::settings(Version::V2, resources, current)? {
-                let core = setting.controller == "cgroup";
-                if !v1 || core || v2_controllers.contains(&setting.controller) {
-                    placed.push((Some(hierarchy), setting));
-                } else if resources.unified().as_ref().is_some_and(|unified| unified.contains_key(&setting.file)) {
-                    placed.push((None, setting));
-                }
-            }
+        if let Some(hierarchy) = v2 {
+            let limits = limits::limits(Version::V2, resources, current)?;
+            refused.extend(limits.refused.into_iter().filter(|refusal| in_v2(&refusal.controller)));
+            let settings = limits.settings.into_iter().filter(|setting| in_v2(&setting.controller));
+            placed.extend(settings.map(|setting| (Some(hierarchy), setting)));
         }
-        Ok(placed)
+        match refused.first() {
+            Some(refusal) => bail!("{}", refusal.text),
+            None => Ok(placed),
+        }
     }
 
-    fn why_no_controller(&self, controller: &str) -> String {
+    /// runtime-spec: an error where the controller of a key is not one of cgroup v2.
+    fn check_unified(&self, resources: &LinuxResources, in_v2: impl Fn(&str) -> bool) -> Result<()> {
+        for file in resources.unified().iter().flatten().map(|(file, _)| file) {
+            limits::check_unified(file)?;
+            let controller = file.split_once('.').map_or(file.as_str(), |(controller, _)| controller);
+            ensure!(
+                self.v2().is_some() && in_v2(controller),
+                "linux.resources.unified has {file:?}: it is for cgroup v2, and this host has the {controller} controller \
+                 on v1 or not at all; use the other fields of linux.resources"
+            );
+        }
+        Ok(())
+    }
+
+    fn why_no_controller(&self, setting: &limits::Setting) -> String {
         if self.is_none() {
             return "the container has no cgroup: none can be written (rootless without delegation)".to_owned();
         }
-        format!("no cgroup of the container has the {controller} controller")
+        let known = fs::read_to_string("/proc/cgroups").unwrap_or_default();
+        v1::why_no_controller(&setting.controller, &known)
     }
 
     /// Sets the device rules of `linux.resources.devices`: all denied, the rules in order, then the devices that every
@@ -231,16 +329,64 @@ impl Cgroup {
             Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
         match hierarchy.version {
             Version::V1 => devices::apply(&directory, rules)?,
-            Version::V2 => device_filter::attach(directory, rules)?,
+            Version::V2 => device_filter::attach(&directory, rules)?,
         }
         Ok(DeviceRules::Enforced)
+    }
+
+    /// Replaces the device rules of a container that runs, so that what the old and the new ones allow is never denied.
+    pub fn change_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<DeviceRules> {
+        let v1 = self.of_controller("devices").filter(|found| found.version == Version::V1);
+        let Some(hierarchy) = v1.or(self.v2()) else { return Ok(DeviceRules::NotEnforced) };
+        let directory =
+            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        match hierarchy.version {
+            Version::V2 => device_filter::replace(&directory, rules)?,
+            Version::V1 => match device_filter::difference(&directory, rules)? {
+                Some(writes) => devices::write_all(&directory, &writes)?,
+                // All is denied for a moment: nobody is to notice.
+                None => self.while_frozen(|| devices::apply(&directory, rules))?,
+            },
+        }
+        Ok(DeviceRules::Enforced)
+    }
+
+    fn while_frozen(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.is_frozen()? {
+            return act();
+        }
+        self.freeze()?;
+        let done = act();
+        self.thaw()?;
+        done
+    }
+
+    /// Gives the v2 cgroup to a user: the directory, and the files that the kernel says are for who manages what is below
+    /// (`/sys/kernel/cgroup/delegate`, Linux 4.15). v1 has no safe way to do that.
+    pub fn delegate(&self, owner: u32) -> Result<()> {
+        let Some(hierarchy) = self.v2() else { return Ok(()) };
+        let files = fs::read_to_string("/sys/kernel/cgroup/delegate");
+        let files = files.unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+        let context = || format!("give {} to user {owner}", hierarchy.path.display());
+        let directory = Directory::open(&hierarchy.path).with_context(context)?;
+        for file in ["."].into_iter().chain(files.lines()) {
+            match directory.give(file, owner) {
+                // Not every cgroup has each of them.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                given => given.with_context(|| format!("{}: {file}", context()))?,
+            }
+        }
+        Ok(())
     }
 
     /// The v2 directory to be born in (`CLONE_INTO_CGROUP`), where there is one.
     pub fn clone_into(&self) -> Result<Option<OwnedFd>> {
         let Some(hierarchy) = self.v2() else { return Ok(None) };
-        let directory =
-            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        let directory = match Directory::open(&hierarchy.path) {
+            // systemd makes it for a process that is there already.
+            Err(error) if is_gone(&error) && self.unit.is_some() => return Ok(None),
+            opened => opened.with_context(|| format!("open {}", hierarchy.path.display()))?,
+        };
         Ok(Some(directory.into_fd()))
     }
 
@@ -252,9 +398,12 @@ impl Cgroup {
                 continue;
             }
             let file = hierarchy.path.join("cgroup.procs");
-            Directory::open(&hierarchy.path)
-                .and_then(|directory| directory.write("cgroup.procs", &pid.to_string()))
-                .with_context(|| format!("write process {pid} to {}", file.display()))?;
+            let moved = Directory::open(&hierarchy.path)
+                .and_then(|directory| directory.write("cgroup.procs", &pid.to_string()));
+            match (moved, &self.unit) {
+                (Err(error), Some(unit)) if is_denied(&error) && pid.as_raw() != 0 => unit.attach(pid)?,
+                (moved, _) => moved.with_context(|| format!("write process {pid} to {}", file.display()))?,
+            }
         }
         Ok(())
     }
@@ -286,6 +435,50 @@ impl Cgroup {
         joined
     }
 
+    /// Cgroups below this one that exist, for a process to join: of the named controllers, or of all (no names). What is not
+    /// named stays as it is.
+    ///
+    /// In a cgroup file system nobody can make links, so a path without `..` leads nowhere else.
+    pub fn below(&self, places: &[(Vec<&str>, &Path)]) -> Result<Cgroup> {
+        ensure!(!self.is_none(), "the container has no cgroup: none can be written (rootless without delegation)");
+        let mut joined = self.clone();
+        joined.hierarchies.iter_mut().for_each(|hierarchy| hierarchy.owned = false);
+        let v1 = self.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
+        for (controllers, path) in places {
+            let text = path.to_string_lossy();
+            let beyond = path.components().any(|part| part == Component::ParentDir);
+            ensure!(!beyond, "{text} is not a sub cgroup path: it leads out of the container's cgroup");
+            let path = path.strip_prefix("/").unwrap_or(path);
+            for name in controllers {
+                ensure!(
+                    joined.hierarchies.iter().any(|hierarchy| hierarchy.has(name)),
+                    "unknown controller {name:?} in --cgroup: {}",
+                    self.controllers_for_join()
+                );
+            }
+            for hierarchy in &mut joined.hierarchies {
+                let named = controllers.iter().any(|name| hierarchy.has(name));
+                // Beside v1 hierarchies the v2 tree is followed only where the container has made the same there.
+                let optional = v1 && hierarchy.version == Version::V2;
+                let target = hierarchy.path.join(path);
+                if named || controllers.is_empty() && (!optional || target.is_dir()) {
+                    ensure!(target.is_dir(), "cgroup {}: No such file or directory", target.display());
+                    hierarchy.path = target;
+                }
+            }
+        }
+        Ok(joined)
+    }
+
+    fn controllers_for_join(&self) -> String {
+        let names: Vec<&str> =
+            self.hierarchies.iter().flat_map(|found| &found.controllers).map(String::as_str).collect();
+        match names.is_empty() {
+            true => "cgroup v2 has one tree for all, so give the path alone".to_owned(),
+            false => format!("there are {}", names.join(", ")),
+        }
+    }
+
     /// A cgroup of its own, below this one, for a tree of processes that must be found again and killed (X-E15).
     ///
     /// It is a directory in one hierarchy only: the v2 tree, or else a v1 freezer. In all others its processes join
@@ -293,7 +486,8 @@ impl Cgroup {
     pub fn child(&self, name: &str) -> Result<Cgroup> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
         ensure!(!name.is_empty() && name.bytes().all(legal), "invalid name of a sub-cgroup {name:?}");
-        let mut child = self.clone();
+        let unit = self.unit.as_ref().map(|unit| unit.child(name));
+        let mut child = Cgroup { hierarchies: self.hierarchies.clone(), unit };
         let tracking = self.tracking();
         for (index, hierarchy) in child.hierarchies.iter_mut().enumerate() {
             hierarchy.owned = Some(index) == tracking;
@@ -438,12 +632,23 @@ impl Cgroup {
     /// Removes the cgroup at once if it has neither processes nor cgroups below it; false if something is left of it, for
     /// `kill` and `delete` to find.
     pub fn delete_if_unused(&self) -> bool {
+        if self.unit.is_some() {
+            // The directory is systemd's to remove.
+            return self.members().is_ok_and(|members| members.is_empty());
+        }
         self.owned().all(|hierarchy| fs::remove_dir(&hierarchy.path).or_else(gone_is_fine).is_ok())
     }
 
     /// Removes the cgroup with all below it. One that is gone is fine; one that has processes is waited for.
     pub fn delete(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        // Without a bus the session has ended, and its scopes with it: only a cgroup that is there still needs its manager.
+        if let Some(unit) = self.unit.as_ref().filter(|unit| unit.is_whole())
+            && let Err(error) = unit.stop()
+            && self.owned().any(|hierarchy| hierarchy.path.exists())
+        {
+            return Err(error);
+        }
         for hierarchy in self.owned() {
             loop {
                 match remove_tree(&hierarchy.path) {
@@ -530,7 +735,53 @@ impl Cgroup {
     }
 }
 
+/// What the kernel's errno does not say of a value that it refused.
+fn hint(directory: &Directory, setting: &limits::Setting, error: &io::Error) -> String {
+    let read = |file: &str| directory.read(file).map(|text| text.trim().to_owned()).unwrap_or_default();
+    match (setting.file.as_str(), error.raw_os_error()) {
+        ("memory.limit_in_bytes" | "memory.memsw.limit_in_bytes", Some(libc::EBUSY)) => {
+            format!(": {} bytes are in use, and no more can be freed", read("memory.usage_in_bytes"))
+        }
+        ("memory.limit_in_bytes" | "memory.memsw.limit_in_bytes", Some(libc::EINVAL)) => format!(
+            ": memory and swap together (memory.swap) may not have less than memory alone; their limit is {} now",
+            read("memory.memsw.limit_in_bytes")
+        ),
+        ("cpu.rt_runtime_us", Some(libc::EINVAL)) => {
+            ": every cgroup above must have as much: set its cpu.rt_runtime_us first".to_owned()
+        }
+        ("cpu.cfs_quota_us" | "cpu.cfs_period_us" | "cpu.max", Some(libc::EINVAL)) => {
+            ": the kernel takes 1000 to 1000000 microseconds, and no larger share than a cgroup above has".to_owned()
+        }
+        (file @ ("cpuset.cpus" | "cpuset.mems"), Some(_)) => {
+            let effective = file.replace('.', ".effective_");
+            let above = Directory::open(directory.path.parent().unwrap_or(Path::new("/")));
+            let above =
+                above.and_then(|above| above.read(&format!("{file}.effective")).or_else(|_| above.read(&effective)));
+            above.map_or_else(|_| String::new(), |list| format!(": the cgroup above has {}", list.trim()))
+        }
+        (_, Some(libc::ENODEV | libc::ENXIO)) if setting.field.contains("blockIO") => {
+            ": there is no such block device (a partition has no limits of its own)".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
 impl Hierarchy {
+    /// Why a file of a controller that it has is not there.
+    fn why_missing(&self, setting: &limits::Setting) -> String {
+        match self.version {
+            _ if setting.controller == "hugetlb" => {
+                let pages = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+                let mut sizes: Vec<_> =
+                    pages.map(|size| size.file_name().to_string_lossy().replace("hugepages-", "")).collect();
+                sizes.sort();
+                format!("this machine has no pages of that size, but of {}", sizes.join(", "))
+            }
+            Version::V1 => format!("{} has no {}: this kernel lacks it", self.path.display(), setting.file),
+            Version::V2 => v2::why_missing(self, &setting.controller, &setting.file),
+        }
+    }
+
     fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|name| name == controller)
     }
@@ -593,6 +844,28 @@ impl Hierarchy {
     }
 }
 
+impl From<&Mounted> for Hierarchy {
+    /// Its top.
+    fn from(mounted: &Mounted) -> Hierarchy {
+        Hierarchy {
+            version: mounted.version,
+            controllers: mounted.controllers.clone(),
+            mount: mounted.mount.clone(),
+            root: mounted.root.clone(),
+            path: mounted.mount.clone(),
+            owned: true,
+        }
+    }
+}
+
+/// What to do with a cgroup that has processes already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Members {
+    Refused,
+    /// They are the container's: systemd has put them there.
+    AreFine,
+}
+
 /// The directories that a `create` has made, removed again unless they are kept.
 #[derive(Default)]
 struct Made(Vec<PathBuf>);
@@ -628,7 +901,9 @@ fn checked(path: &Path) -> Result<PathBuf> {
     let text = path.to_string_lossy();
     // `slice:prefix:name` is the form for systemd. No other path of an engine has two colons and no slash.
     if !text.contains('/') && text.split(':').count() == 3 {
-        bail!("linux.cgroupsPath {text:?}: the systemd cgroup driver is not supported by this version yet");
+        bail!(
+            "linux.cgroupsPath {text:?} is in the form for systemd: give --systemd-cgroup in front of the verb, or a path"
+        );
     }
     let mut clean = PathBuf::new();
     for part in path.components() {
@@ -652,9 +927,16 @@ fn may_make_below(path: &Path) -> bool {
     })
 }
 
+fn is_denied(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
+}
+
 /// The line `oom_kill N` of a file.
 fn oom_kills_in(directory: &Directory, file: &str) -> u64 {
-    let text = directory.read(file).unwrap_or_default();
+    kills(&directory.read(file).unwrap_or_default())
+}
+
+fn kills(text: &str) -> u64 {
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
     count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
@@ -736,13 +1018,30 @@ mod tests {
         let none = Cgroup::none();
         let limits: LinuxResources = serde_json::from_str(r#"{"pids": {"limit": 5}}"#).unwrap();
         let error = format!("{:#}", none.set(&limits).unwrap_err());
-        assert!(error.starts_with("set pids.max to 5: the container has no cgroup"), "{error}");
+        let expected = "linux.resources.pids.limit: set pids.max to 5: the container has no cgroup";
+        assert!(error.starts_with(expected), "{error}");
+        assert_eq!(format!("{:#}", none.check(&limits).unwrap_err()), error);
         none.set(&LinuxResources::default()).unwrap();
         none.create().unwrap();
         none.enter(Pid::from_raw(1), false).unwrap();
         none.kill().unwrap();
         none.delete().unwrap();
         assert!(none.clone_into().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_scope_that_went_with_its_session_needs_no_bus_to_be_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = dir.path().join("bus");
+        let unit = serde_json::json!({ "name": "c.scope", "slice": "a.slice", "bus": bus, "user": true });
+        let mountinfo = format!("41 31 0:38 / {} rw - cgroup2 cgroup2 rw\n", dir.path().display());
+        let layout = Layout::parse(&mountinfo, "0::/\n", |_, _| true);
+        let unit = serde_json::from_value(unit).unwrap();
+        let cgroup = Cgroup::of_unit(&layout, unit, Path::new("/a.slice/c.scope")).unwrap();
+        cgroup.delete().unwrap();
+        fs::create_dir_all(dir.path().join("a.slice/c.scope")).unwrap();
+        let error = format!("{:#}", cgroup.delete().unwrap_err());
+        assert!(error.contains("loginctl enable-linger"), "{error}");
     }
 
     #[test]

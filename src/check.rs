@@ -6,7 +6,6 @@
 mod command;
 mod image;
 mod input;
-mod names;
 mod network;
 mod pid1;
 mod pod_rules;
@@ -18,6 +17,7 @@ mod walk;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::foreign;
 use crate::lifecycle::file;
 use crate::lifecycle::model::{Handler, Hook, HttpGet};
 use crate::lifecycle::pod::{self, Chosen, Template};
@@ -27,7 +27,6 @@ use crate::lifecycle::tree::{Mark, Node, Value};
 use crate::lifecycle::validate::{Draft, Problem, Problems, Wishes, shape};
 
 pub use image::Image;
-pub use names::one_line;
 
 /// The most findings of one file that are shown.
 const MAX_FINDINGS: usize = 1000;
@@ -166,7 +165,7 @@ impl Found {
         let full = self.findings.len() == MAX_FINDINGS;
         let sentence = match full {
             true => format!("more than {MAX_FINDINGS} findings: the rest is left out"),
-            false => one_line(&problem.text),
+            false => foreign::legible(&problem.text),
         };
         let cure = problem.cure.as_deref().unwrap_or(problem.rule.facts().cure);
         self.findings.push(Finding {
@@ -177,7 +176,7 @@ impl Found {
             workload: workload.map(str::to_owned),
             container: container.map(str::to_owned),
             sentence,
-            cure: one_line(cure),
+            cure: foreign::legible(cure),
         });
     }
 
@@ -215,7 +214,7 @@ fn object(item: &Node, options: &Options, found: &mut Found, report: &mut Report
 
 /// All containers of a workload. One that is not Kubernetes' own (`ours`) may leave out what its controller adds.
 fn workload(item: &Node, template: &Template, ours: bool, options: &Options, found: &mut Found, report: &mut Report) {
-    let word = |node: Option<&Node>| node.and_then(Node::text).map(names::legible);
+    let word = |node: Option<&Node>| node.and_then(Node::text).map(foreign::name);
     let name = item.get("metadata").and_then(|metadata| metadata.get("name"));
     let label = format!("{}/{}", word(item.get("kind")).unwrap_or_default(), word(name).unwrap_or_default());
     let mut shared = Problems::of(&found.label);

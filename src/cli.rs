@@ -10,6 +10,7 @@ pub mod config;
 pub mod create;
 pub mod delete;
 pub mod doctor;
+pub mod events;
 mod examples;
 pub mod exec;
 pub mod features;
@@ -98,7 +99,6 @@ fn exit_code(verb: &Verb, error: &anyhow::Error) -> u8 {
 }
 
 fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
-    cli.global.check()?;
     if cli.verb.enters_containers() {
         crate::linux::reexec::protect()?;
     }
@@ -118,6 +118,7 @@ fn run_verb(cli: &Cli) -> anyhow::Result<u8> {
         Verb::Spec(args) => spec::run(global, args),
         Verb::Features => features::run(),
         Verb::Update(args) => update::run(global, args),
+        Verb::Events(args) => events::run(global, args),
         Verb::Stop(args) => stop::run(global, args),
         Verb::Restart(args) => restart::run(global, args),
         Verb::Wait(args) => wait::run(global, args),

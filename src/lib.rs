@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod check;
 pub mod cli;
 pub mod container;
+pub mod foreign;
 pub mod handler;
 pub mod image;
 pub mod lifecycle;

@@ -14,6 +14,7 @@ pub mod keyring;
 pub mod memory;
 pub mod mount;
 pub mod net;
+pub mod netlink;
 pub mod numa;
 pub mod pidfd;
 pub mod probe;

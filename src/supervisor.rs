@@ -40,7 +40,7 @@ use crate::lifecycle::outcome::{Exit, Outcome};
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::step::{Action, By, Event, RequestId, StopRequest, step};
 use crate::lifecycle::time::Instant;
-use crate::linux::{clock, exit, memory, reap};
+use crate::linux::{clock, exit, memory, pidfd, reap};
 use attempt::Attempt;
 use control::{Answer, Heard, Request};
 use records::Records;
@@ -241,21 +241,26 @@ impl Supervisor {
 
     /// The one place where the supervisor waits.
     fn wait(&self) -> Result<Ready> {
-        let init = self.init.as_ref().map(|init| init.pidfd.as_fd());
+        // A process that cannot be polled is asked every now and then; attempts ask by themselves in each turn.
+        let (init, asked) = match self.init.as_ref().map(|init| init.pidfd.as_fd()) {
+            Some(init) if !pidfd::can_be_polled(init) => (None, Some(init)),
+            init => (init, None),
+        };
         let word = self.word.as_ref().map(Word::as_fd);
         let listener = self.listener.as_ref().filter(|_| self.deaf_until.is_none()).map(AsFd::as_fd);
         // The signals and the first three in their places, whether they are there or not.
         let own = [Some(self.signals.as_fd()), init, word, listener];
         let mut fds: Vec<PollFd> = own.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         fds.extend(self.clients.iter().map(|client| PollFd::new(client.connection.as_fd(), PollFlags::POLLIN)));
-        for attempt in &self.attempts {
-            fds.extend(attempt.descriptors().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        }
+        let of_attempts = self.attempts.iter().flat_map(Attempt::descriptors);
+        let (polled, unpolled): (Vec<_>, Vec<_>) = of_attempts.partition(|fd| pidfd::can_be_polled(*fd));
+        fds.extend(polled.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         fds.extend(self.relay.iter().flat_map(Relay::descriptors));
         if let Some(Readiness::FromInside(notify)) = &self.readiness {
             fds.push(PollFd::new(notify.as_fd(), PollFlags::POLLIN));
         }
-        let soon = self.millis_left().map_or(QUIET, |left| left.min(QUIET));
+        let quiet = if asked.is_none() && unpolled.is_empty() { QUIET } else { pidfd::TICK.as_millis() as u16 };
+        let soon = self.millis_left().map_or(quiet, |left| left.min(quiet));
         let mut came = poll(&mut fds, soon);
         if came == Ok(0) && soon == QUIET {
             // Now it will be long: what the last turn needed is kept for nobody.
@@ -270,7 +275,7 @@ impl Supervisor {
         let mut is_ready =
             |fd: &Option<BorrowedFd>| fd.is_some() && polled.next().is_some_and(|polled| polled.any().unwrap_or(false));
         let [_, init, word, listener] = own.each_ref().map(&mut is_ready);
-        Ok(Ready { init, word, listener })
+        Ok(Ready { init: init || asked.is_some_and(pidfd::has_ended), word, listener })
     }
 
     /// Until the nearest deadline; there is no other timer.

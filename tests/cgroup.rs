@@ -332,7 +332,7 @@ on_each_version!(limits_read_back_as_they_were_set, |name: &str| {
     if let Err(error) = cgroup.set(&shares) {
         // A v2 tree beside v1 controllers has none itself.
         let error = format!("{error:#}");
-        assert!(error.starts_with("set pids.max to 77: /sys/fs/cgroup"), "{error}");
+        assert!(error.starts_with("linux.resources.pids.limit: set pids.max to 77: /sys/fs/cgroup"), "{error}");
         assert!(error.contains("has no pids controller"), "{error}");
         return;
     }
@@ -371,6 +371,9 @@ on_each_version!(a_limit_that_cannot_be_set_names_file_value_and_cause, |name: &
     let error = cgroup.set(&resources(json!({"cpu": {"cpus": "4000"}}))).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("cpuset.cpus to 4000"), "{error}");
+    if error.contains("os error") {
+        assert!(error.contains("the cgroup above has 0"), "{error}");
+    }
     let because = ["os error", "has no cpuset controller", "does not pass the cpuset controller on"];
     assert!(because.iter().any(|cause| error.contains(cause)), "{error}");
 });
@@ -441,6 +444,279 @@ on_each_version!(device_rules_hold, |name: &str| {
     assert_eq!(shell.0.wait().unwrap().code(), Some(42));
 });
 
+on_each_version!(device_rules_change_while_what_stays_allowed_stays_usable, |name: &str| {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let cgroup = Made::new(name);
+    let rules = |extra: serde_json::Value| {
+        let mut all = vec![json!({"allow": false, "access": "rwm"})];
+        all.extend(extra.as_array().unwrap().iter().cloned());
+        resources(json!({"devices": all})).devices().clone().unwrap()
+    };
+    let kmsg = json!([{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}]);
+    let enforced = cgroup.set_devices(&rules(json!([]))).unwrap();
+    assert_eq!(enforced, DeviceRules::Enforced);
+    let directory = tempfile::tempdir().unwrap();
+    let (end, denied) = (directory.path().join("end"), directory.path().join("denied"));
+    let script = format!(
+        "while ! [ -e {} ]; do true > /dev/null || true > {}; done; true < /dev/kmsg && exit 42",
+        end.display(),
+        denied.display()
+    );
+    let mut shell = Shell::in_cgroup(&cgroup, &script);
+    for round in 0..30 {
+        let wanted = if round % 2 == 0 { kmsg.clone() } else { json!([]) };
+        assert_eq!(cgroup.change_devices(&rules(wanted)).unwrap(), DeviceRules::Enforced);
+    }
+    let mut other = Shell::in_cgroup(&cgroup, "! true < /dev/kmsg && exit 43");
+    assert_eq!(other.0.wait().unwrap().code(), Some(43));
+    // From some allowed to all allowed but for one, and back.
+    let all_but = json!([{"allow": true, "access": "rwm"}, {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "r"}]);
+    assert_eq!(cgroup.change_devices(&rules(all_but)).unwrap(), DeviceRules::Enforced);
+    assert!(!cgroup.is_frozen().unwrap());
+    assert_eq!(cgroup.change_devices(&rules(kmsg)).unwrap(), DeviceRules::Enforced);
+    std::fs::write(&end, "").unwrap();
+    assert_eq!(shell.0.wait().unwrap().code(), Some(42));
+    assert!(!denied.exists(), "/dev/null was denied in between");
+});
+
+on_each_version!(a_delegated_cgroup_is_its_owners_and_its_limits_are_not, |name: &str| {
+    use std::os::unix::fs::MetadataExt;
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let cgroup = Made::new(name);
+    cgroup.delegate(12345).unwrap();
+    let owner = |path: &Path| std::fs::metadata(path).unwrap().uid();
+    for path in cgroup.paths() {
+        let is_v2 = path.join("cgroup.subtree_control").exists();
+        let expected = if is_v2 { 12345 } else { 0 };
+        assert_eq!((owner(&path), owner(&path.join("cgroup.procs"))), (expected, expected), "{}", path.display());
+        if is_v2 {
+            assert_eq!(owner(&path.join("cgroup.subtree_control")), 12345);
+            assert_eq!(owner(&path.join("cgroup.freeze")), 0);
+        }
+    }
+});
+
+on_each_version!(memory_limits_of_one_version_read_back, |name: &str| {
+    let cgroup = Made::new(name);
+    if file(&cgroup, "memory.swappiness").is_none() {
+        return;
+    }
+    let memory =
+        json!({"memory": {"limit": 67108864, "swappiness": 0, "disableOOMKiller": true, "kernelTCP": 1048576}});
+    cgroup.set(&resources(memory)).unwrap();
+    assert_eq!(read(&cgroup, "memory.swappiness").unwrap(), "0");
+    assert!(read(&cgroup, "memory.oom_control").unwrap().contains("oom_kill_disable 1"));
+    assert_eq!(read(&cgroup, "memory.kmem.tcp.limit_in_bytes").unwrap(), "1048576");
+    let mut shell = Shell::in_cgroup(&cgroup, "held=$(head -c 4000000 /dev/zero | tr '\\0' x); while :; do :; done");
+    let used = || read(&cgroup, "memory.usage_in_bytes").unwrap().parse::<u64>().unwrap();
+    eventually("the shell holds no memory", || used() > 3_000_000);
+    let error = format!("{:#}", cgroup.set(&resources(json!({"memory": {"limit": 4096}}))).unwrap_err());
+    assert!(error.starts_with("linux.resources.memory.limit: set memory.limit_in_bytes to 4096"), "{error}");
+    assert!(error.contains("bytes are in use, and no more can be freed"), "{error}");
+    cgroup.set(&resources(json!({"memory": {"limit": -1}}))).unwrap();
+    assert!(read(&cgroup, "memory.memsw.limit_in_bytes").is_none_or(|limit| limit.parse::<u64>().unwrap() > 1 << 60));
+    cgroup.kill().unwrap();
+    assert_eq!(shell.signal(), Some(9));
+});
+
+on_each_version!(idle_burst_and_realtime_read_back, |name: &str| {
+    let cgroup = Made::new(name);
+    let set = |cpu: serde_json::Value| cgroup.set(&resources(json!({"cpu": cpu})));
+    if set(json!({"quota": 50000, "period": 100000, "burst": 20000})).is_err() {
+        println!("no cpu controller here");
+        return;
+    }
+    let burst = |cgroup: &Cgroup| read(cgroup, "cpu.cfs_burst_us").or_else(|| read(cgroup, "cpu.max.burst")).unwrap();
+    assert_eq!(burst(&cgroup), "20000");
+    set(json!({"quota": 10000, "burst": 5000})).unwrap();
+    assert_eq!(burst(&cgroup), "5000");
+    set(json!({"shares": 512, "idle": 1})).unwrap();
+    assert_eq!(read(&cgroup, "cpu.idle").unwrap(), "1");
+    set(json!({"shares": 2048, "idle": 0})).unwrap();
+    assert_eq!(read(&cgroup, "cpu.idle").unwrap(), "0");
+    if let Some(shares) = read(&cgroup, "cpu.shares") {
+        assert_eq!(shares, "2048");
+    }
+    let realtime = json!({"realtimePeriod": 900000, "realtimeRuntime": 1000});
+    match (file(&cgroup, "cpu.cfs_quota_us"), file(&cgroup, "cpu.rt_runtime_us")) {
+        (Some(_), Some(_)) => {
+            set(realtime).unwrap();
+            assert_eq!(read(&cgroup, "cpu.rt_period_us").unwrap(), "900000");
+            assert_eq!(read(&cgroup, "cpu.rt_runtime_us").unwrap(), "1000");
+            let error = format!("{:#}", set(json!({"realtimeRuntime": 990000})).unwrap_err());
+            assert!(error.contains("linux.resources.cpu.realtimeRuntime"), "{error}");
+        }
+        (Some(_), None) => assert!(format!("{:#}", set(realtime).unwrap_err()).contains("this kernel lacks it")),
+        _ => assert!(format!("{:#}", set(realtime).unwrap_err()).contains("cgroup v2 has no realtime limits")),
+    }
+});
+
+/// A disk to read from, as `major:minor`, and its device node.
+fn disk() -> Option<(String, PathBuf)> {
+    let mut names: Vec<_> = std::fs::read_dir("/sys/block").unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names.into_iter().rev().find_map(|name| {
+        let (sys, node) = (Path::new("/sys/block").join(&name), Path::new("/dev").join(&name));
+        let sectors: u64 = std::fs::read_to_string(sys.join("size")).ok()?.trim().parse().ok()?;
+        let number = std::fs::read_to_string(sys.join("dev")).ok()?.trim().to_owned();
+        let is_memory = name.to_string_lossy().starts_with("zram") || name.to_string_lossy().starts_with("ram");
+        (sectors > 16384 && !is_memory && std::fs::File::open(&node).is_ok()).then_some((number, node))
+    })
+}
+
+on_each_version!(block_io_limits_read_back_and_hold, |name: &str| {
+    let cgroup = Made::new(name);
+    let Some((number, node)) = disk() else {
+        println!("no disk to read from");
+        return;
+    };
+    let (major, minor) =
+        number.split_once(':').map(|(a, b)| (a.parse::<i64>().unwrap(), b.parse::<i64>().unwrap())).unwrap();
+    let rate = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
+    let limits = json!({"blockIO": {"throttleReadBpsDevice": rate(1 << 20), "throttleWriteIOPSDevice": rate(1000)}});
+    if let Err(error) = cgroup.set(&resources(limits)) {
+        assert!(format!("{error:#}").starts_with("linux.resources.blockIO.throttleReadBpsDevice: "), "{error:#}");
+        println!("{error:#}");
+        return;
+    }
+    match read(&cgroup, "io.max") {
+        Some(limits) => assert_eq!(limits, format!("{number} rbps=1048576 wbps=max riops=max wiops=1000")),
+        None => {
+            assert_eq!(read(&cgroup, "blkio.throttle.read_bps_device").unwrap(), format!("{number} 1048576"));
+            assert_eq!(read(&cgroup, "blkio.throttle.write_iops_device").unwrap(), format!("{number} 1000"));
+        }
+    }
+    let start = Instant::now();
+    let script = format!("exec dd if={} of=/dev/null bs=64k count=32 iflag=direct", node.display());
+    let mut shell = Shell::in_cgroup(&cgroup, &script);
+    assert!(shell.0.wait().unwrap().success());
+    assert!(start.elapsed() > Duration::from_millis(700), "2 MiB at 1 MiB/s in {:?}", start.elapsed());
+    cgroup.set(&resources(json!({"blockIO": {"throttleReadBpsDevice": rate(0)}}))).unwrap();
+    let left = read(&cgroup, "blkio.throttle.read_bps_device").or_else(|| read(&cgroup, "io.max")).unwrap();
+    assert!(!left.contains("1048576"), "{left}");
+    // A weight needs a scheduler that has weights: then it reads back, and else it is refused by name.
+    match cgroup.set(&resources(json!({"blockIO": {"weight": 500}}))) {
+        Ok(()) => {
+            let files = ["blkio.weight", "blkio.bfq.weight", "io.bfq.weight", "io.weight"];
+            let weight = files.iter().find_map(|file| read(&cgroup, file)).unwrap();
+            assert!(weight.contains("500") || weight.contains("4950"), "{weight}");
+        }
+        Err(error) => assert!(format!("{error:#}").starts_with("linux.resources.blockIO.weight: "), "{error:#}"),
+    }
+    let no_device = json!({"blockIO": {"throttleReadBpsDevice": [{"major": 4095, "minor": 7, "rate": 9}]}});
+    let error = format!("{:#}", cgroup.set(&resources(no_device)).unwrap_err());
+    assert!(error.contains("there is no such block device"), "{error}");
+});
+
+on_each_version!(huge_pages_are_limited_where_their_controller_is, |name: &str| {
+    let cgroup = Made::new(name);
+    let limits = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]});
+    if let Err(error) = cgroup.set(&resources(limits)) {
+        let error = format!("{error:#}");
+        assert!(error.starts_with("linux.resources.hugepageLimits: ") && error.contains("hugetlb"), "{error}");
+        return;
+    }
+    for file in ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max", "hugetlb.2MB.limit_in_bytes"] {
+        if let Some(limit) = read(&cgroup, file) {
+            assert_eq!(limit, "4194304", "{file}");
+        }
+    }
+    assert!(file(&cgroup, "hugetlb.2MB.max").or_else(|| file(&cgroup, "hugetlb.2MB.limit_in_bytes")).is_some());
+    let error = cgroup.set(&resources(json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]}))).unwrap_err();
+    assert!(format!("{error:#}").contains("no pages of that size, but of "), "{error:#}");
+});
+
+on_each_version!(unified_is_for_the_v2_tree_alone, |name: &str| {
+    let cgroup = Made::new(name);
+    let v2 = cgroup.paths().into_iter().find(|path| path.join("cgroup.controllers").exists());
+    let controllers =
+        v2.map(|path| std::fs::read_to_string(path.join("cgroup.controllers")).unwrap()).unwrap_or_default();
+    for (controller, file, value) in [("hugetlb", "hugetlb.2MB.max", "2097152"), ("pids", "pids.max", "33")] {
+        let unified = resources(json!({"unified": {file: value}}));
+        if controllers.split_whitespace().any(|found| found == controller) {
+            cgroup.check(&unified).unwrap();
+            cgroup.set(&unified).unwrap();
+            assert_eq!(read(&cgroup, file).unwrap(), value);
+        } else {
+            let error = format!("{:#}", cgroup.set(&unified).unwrap_err());
+            assert!(error.contains(&format!("unified.{file}: ")) || error.contains("it is for cgroup v2"), "{error}");
+            assert!(error.contains(controller), "{error}");
+            assert!(cgroup.check(&unified).is_err());
+        }
+    }
+});
+
+const WITH_NETWORK: &str = "BOOKEND_TEST_WITH_NETWORK";
+
+/// The test once more in a mount namespace that has the v1 network controllers, which few hosts mount.
+#[test]
+fn a_networks_class_and_priorities_read_back() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    if std::env::var_os(WITH_NETWORK).is_none() {
+        let known = std::fs::read_to_string("/proc/cgroups").unwrap();
+        let is_free = |name: &str| known.lines().any(|line| line.starts_with(&format!("{name}\t0\t")));
+        if !["net_cls", "net_prio"].into_iter().all(is_free) {
+            println!("skipped: the kernel has no net_cls and net_prio to mount");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let script = "mount -t cgroup -o net_cls,net_prio cgroup \"$2\" && exec \"$0\" \"$1\" --exact --nocapture";
+        let output = Command::new("unshare")
+            .args(["-m", "sh", "-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .arg("a_networks_class_and_priorities_read_back")
+            .arg(directory.path())
+            .env(WITH_NETWORK, "1")
+            .output()
+            .unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let cgroup = Made::new("network");
+    let network = json!({"network": {"classID": 1048577, "priorities": [{"name": "lo", "priority": 7}]}});
+    cgroup.check(&resources(network.clone())).unwrap();
+    cgroup.set(&resources(network)).unwrap();
+    assert_eq!(read(&cgroup, "net_cls.classid").unwrap(), "1048577");
+    assert!(read(&cgroup, "net_prio.ifpriomap").unwrap().lines().any(|line| line == "lo 7"));
+}
+
+#[test]
+fn a_controller_that_is_not_there_is_refused_before_anything_is_made() {
+    if !may_run() {
+        return;
+    }
+    let known = std::fs::read_to_string("/proc/cgroups").unwrap();
+    let on_v2 = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let cgroup = planned("absent");
+    for (controller, limits) in [
+        ("rdma", json!({"rdma": {"mlx5_1": {"hcaHandles": 3}}})),
+        ("net_cls", json!({"network": {"classID": 7}})),
+        ("net_prio", json!({"network": {"priorities": [{"name": "lo", "priority": 7}]}})),
+    ] {
+        // A hierarchy that is mounted somewhere has a number; v2 has its own list.
+        if on_v2.split_whitespace().any(|found| found == controller) {
+            continue;
+        }
+        if known.lines().any(|line| line.starts_with(controller) && !line.starts_with(&format!("{controller}\t0\t"))) {
+            continue;
+        }
+        let error = match cgroup.check(&resources(limits)) {
+            Err(error) => format!("{error:#}"),
+            Ok(()) => panic!("{controller} was found"),
+        };
+        assert!(error.starts_with("linux.resources.") && error.contains("controller"), "{error}");
+    }
+    none_left(&cgroup);
+}
+
 on_each_version!(the_state_keeps_the_cgroup_and_the_container_is_shown_its_own, |name: &str| {
     let cgroup = planned(name);
     let kept: Cgroup = serde_json::from_str(&serde_json::to_string(&cgroup).unwrap()).unwrap();
@@ -454,9 +730,7 @@ on_each_version!(the_state_keeps_the_cgroup_and_the_container_is_shown_its_own, 
 
 #[test]
 fn as_root_a_path_that_cannot_be_had_is_an_error() {
-    for (path, cause) in
-        [("/a/../b", "\"..\""), ("system.slice:bookend:x", "systemd cgroup driver"), ("/", "no cgroup")]
-    {
+    for (path, cause) in [("/a/../b", "\"..\""), ("system.slice:bookend:x", "--systemd-cgroup"), ("/", "no cgroup")] {
         let error = format!("{:#}", Cgroup::plan(Some(Path::new(path)), "x", false).unwrap_err());
         assert!(error.contains(cause), "{path}: {error}");
     }

@@ -194,6 +194,95 @@ fn sub_cgroups_that_the_container_made_go_with_it() {
     c.assert_nothing_left();
 }
 
+/// A container in a cgroup namespace, whose own cgroups it may write.
+fn with_writable_cgroups(script: &str) -> Fixture {
+    let c = Fixture::busybox().without_namespace("cgroup").shell(script);
+    c.with(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["type"] != "cgroup");
+        mounts.push(
+            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid"]}),
+        );
+    })
+}
+
+/// Where the container sees its v2 cgroup.
+const FIND_V2: &str = "v2=/sys/fs/cgroup; [ -e $v2/cgroup.controllers ] || v2=/sys/fs/cgroup/unified; ";
+
+fn has_v2() -> bool {
+    ["", "unified/"].iter().any(|dir| fs::metadata(format!("/sys/fs/cgroup/{dir}cgroup.controllers")).is_ok())
+}
+
+#[test]
+fn a_container_in_a_user_namespace_manages_its_own_cgroup_and_not_its_limits() {
+    if !needs_root("a_container_in_a_user_namespace_manages_its_own_cgroup_and_not_its_limits") || !has_v2() {
+        return;
+    }
+    let script = format!(
+        "{FIND_V2} mkdir $v2/sub && echo $$ > $v2/sub/cgroup.procs && cat /proc/self/cgroup | grep ^0: ; \
+         (echo 9 > $v2/cgroup.max.depth) 2>/dev/null || echo the limits are not its own"
+    );
+    let c = with_writable_cgroups(&script).with(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        for maps in ["uidMappings", "gidMappings"] {
+            config["linux"][maps] = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
+        }
+    });
+    let owned = std::process::Command::new("chown").args(["-R", "100000:100000"]).arg(c.rootfs()).status().unwrap();
+    assert!(owned.success());
+    assert_eq!(c.run().ok().stdout, "0::/sub\nthe limits are not its own\n");
+    c.assert_nothing_left();
+}
+
+#[test]
+fn x_e01_exec_joins_init_where_the_container_has_passed_its_controllers_on() {
+    if !needs_root("x_e01_exec_joins_init_where_the_container_has_passed_its_controllers_on") || !has_v2() {
+        return;
+    }
+    let script = format!(
+        "{FIND_V2} mkdir $v2/init && echo $$ > $v2/init/cgroup.procs; \
+         for c in $(cat $v2/cgroup.controllers); do echo +$c > $v2/cgroup.subtree_control; done; \
+         cat $v2/cgroup.subtree_control > /passed; exec sleep 1000"
+    );
+    let c = with_writable_cgroups(&script).started();
+    c.wait_for("the controllers to be passed on", |c| c.rootfs().join("passed").exists());
+    let passes = c.read("/passed").split_whitespace().any(|name| !["cpu", "cpuset", "pids"].contains(&name));
+    let place = |output: &str| output.lines().find(|line| line.starts_with("0:")).unwrap().to_owned();
+    let own = place(&c.exec("cat /proc/self/cgroup").ok().stdout);
+    assert_eq!(own, if passes { "0::/init" } else { "0::/" });
+    if passes {
+        // Who names the container's own cgroup gets it, or the kernel's error.
+        c.call(&["exec", "--cgroup", "/", &c.id, "true"]).fails(125).says("Device or resource busy");
+    }
+}
+
+#[test]
+fn what_the_machine_has_no_controller_for_is_refused_before_anything_is_made() {
+    if !needs_root("what_the_machine_has_no_controller_for_is_refused_before_anything_is_made") {
+        return;
+    }
+    let known = fs::read_to_string("/proc/cgroups").unwrap_or_default();
+    let is_alone = fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok();
+    if !known.lines().any(|line| line.starts_with("rdma")) {
+        let c = limited(json!({"rdma": {"mlx5_1": {"hcaHandles": 3}}}));
+        c.create().fails(1).says("linux.resources.rdma").says("no rdma controller");
+        c.assert_nothing_left();
+    }
+    if is_alone {
+        let c = limited(json!({"network": {"classID": 7}}));
+        c.create().fails(1).says("linux.resources.network.classID: cgroup v2 has no such controller");
+        limited(json!({"unified": {"nosuch.max": "7"}})).create().fails(1).says("nosuch");
+    } else {
+        let c = limited(json!({"unified": {"pids.max": "7"}}));
+        c.create().fails(1).says("linux.resources.unified").says("it is for cgroup v2");
+        c.assert_nothing_left();
+    }
+    let c = limited(json!({"unified": {"../pids.max": "7"}}));
+    c.create().fails(1).says("is not the name of a cgroup file");
+    c.assert_nothing_left();
+}
+
 // ── devices ──
 
 /// Whether device rules are those of v1 here; v2's need a program that this version does not have.

@@ -6,20 +6,10 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::{Scratch, bookend, bundles, finish, repository};
+use common::{Scratch, block, bookend, bundles, finish, repository};
 
 fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap()
-}
-
-/// The text of the first code block of this language after a line that contains `after`.
-fn block<'a>(text: &'a str, after: &str, language: &str) -> &'a str {
-    let from = text.find(after).unwrap_or_else(|| panic!("{after:?} is gone"));
-    let open = format!("```{language}\n");
-    let begin =
-        from + text[from..].find(&open).unwrap_or_else(|| panic!("no {language} block after {after:?}")) + open.len();
-    let end = begin + text[begin..].find("```").unwrap();
-    &text[begin..end]
 }
 
 /// Runs a block of the README by sh, with the binary under test, a bundle of ours, and the repository as directory.

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::{Fixture, is_root, needs_root};
+use common::{Fixture, bookend, finish, is_root, needs_root};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -219,6 +219,21 @@ fn s_08_a_failed_pre_stop_is_told_and_the_stop_goes_on() {
     assert_eq!(c.read("/log"), "term\n");
     c.verb("wait").ok();
     assert_eq!(c.state()["hooks"]["preStop"]["state"], "Failed");
+}
+
+#[test]
+fn stop_and_wait_find_a_container_with_hooks_in_another_root() {
+    let c = Fixture::busybox().hook("preStop", "echo draining").started();
+    let elsewhere = |args: &[&str]| {
+        let mut command = Command::new(bookend());
+        command.args(args).env("XDG_RUNTIME_DIR", c.scratch.path().join("run"));
+        finish(command, &c.scratch)
+    };
+    elsewhere(&["state", &c.id]).fails(1).says("does not exist");
+    let empty = c.scratch.path().join("empty");
+    elsewhere(&["--root", empty.to_str().unwrap(), "stop", &c.id]).fails(1).says("does not exist");
+    elsewhere(&["stop", &c.id]).ok().says("exit code 0");
+    assert_eq!(elsewhere(&["wait", &c.id]).ok().stdout, "0\n");
 }
 
 mod alone {

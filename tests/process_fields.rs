@@ -185,3 +185,176 @@ fn exec_refuses_a_process_by_the_rules_of_the_configuration() {
     let output = exec_process(&c, &process).fails(125);
     output.says("process.cwd: \"x\" is not an absolute path").says("process.scheduler.policy: unknown value");
 }
+
+/// A pair of virtual devices on the host; the second goes with the first.
+struct Pair(String);
+
+impl Pair {
+    fn new(name: &str) -> Pair {
+        let name = format!("{name}{}", std::process::id() % 100_000);
+        ip(&["link", "add", &name, "type", "veth", "peer", "name", &format!("p{name}")]);
+        Pair(name)
+    }
+
+    /// What the host says of it; "" where it is not there.
+    fn seen(&self) -> String {
+        let output = Command::new("ip").args(["-o", "address", "show", "dev", &self.0]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // Gone with the container's network namespace, where it went there.
+        let _ = Command::new("ip").args(["link", "delete", &format!("p{}", self.0)]).output();
+    }
+}
+
+fn ip(args: &[&str]) {
+    let output = Command::new("ip").args(args).output().unwrap();
+    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_network_device_moves_with_its_addresses_under_its_new_name_and_is_up() {
+    let test = "a_network_device_moves_with_its_addresses_under_its_new_name_and_is_up";
+    if !needs_root(test) || !common::needs_tool(test, "ip") {
+        return;
+    }
+    let pair = Pair::new("fla");
+    ip(&["address", "add", "192.0.2.7/24", "dev", &pair.0]);
+    ip(&["-6", "address", "add", "2001:db8::7/64", "dev", &pair.0, "nodad"]);
+    ip(&["link", "set", "mtu", "1400", "dev", &pair.0]);
+    let c = Fixture::busybox().own_network().shell("ip -o address show dev web0; ip -o link show dev web0");
+    let c = c.with(|config| config["linux"]["netDevices"] = json!({ pair.0.as_str(): {"name": "web0"} }));
+    let shown = c.run().ok().stdout;
+    for wanted in ["inet 192.0.2.7/24", "inet6 2001:db8::7/64", "mtu 1400", ",UP"] {
+        assert!(shown.contains(wanted), "{wanted} is not in {shown}");
+    }
+}
+
+#[test]
+fn a_create_that_fails_gives_a_network_device_back_as_it_was() {
+    let test = "a_create_that_fails_gives_a_network_device_back_as_it_was";
+    if !needs_root(test) || !common::needs_tool(test, "ip") {
+        return;
+    }
+    let pair = Pair::new("flb");
+    ip(&["address", "add", "192.0.2.9/24", "dev", &pair.0]);
+    let before = pair.seen();
+    let c = Fixture::busybox().own_network().entrypoint(["/no/such/program"]);
+    let c = c.with(|config| config["linux"]["netDevices"] = json!({ pair.0.as_str(): {"name": "web0"} }));
+    c.run().fails(127);
+    assert!(before.contains("192.0.2.9/24"), "{before}");
+    assert!(pair.seen().contains("192.0.2.9/24"), "{}", pair.seen());
+}
+
+#[test]
+fn network_devices_that_cannot_be_moved_are_refused_before_anything_is_made() {
+    let device = |name: &str| {
+        let c = Fixture::busybox().own_network();
+        c.with(|config| config["linux"]["netDevices"] = json!({ name: {} })).run()
+    };
+    if is_root() {
+        device("no-such-device").fails(125).says("linux.netDevices.no-such-device: the host has no such device");
+        device("lo").fails(125).says("linux.netDevices.lo: the container's network namespace has a device lo already");
+    } else {
+        device("lo").fails(125).says("linux.netDevices: a rootless container cannot be given devices of the host");
+    }
+}
+
+#[test]
+fn labels_of_security_modules_that_are_not_there_are_refused_by_their_field() {
+    for (field, pointer, module) in [
+        ("process.apparmorProfile", "/process", "AppArmor"),
+        ("process.selinuxLabel", "/process", "SELinux"),
+        ("linux.mountLabel", "/linux", "SELinux"),
+    ] {
+        let there = match module {
+            "AppArmor" => {
+                std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|on| on.starts_with('Y'))
+            }
+            _ => std::path::Path::new("/sys/fs/selinux/enforce").exists(),
+        };
+        if there {
+            continue;
+        }
+        let name = field.rsplit('.').next().unwrap();
+        let set =
+            |label: &'static str| move |config: &mut Value| config.pointer_mut(pointer).unwrap()[name] = json!(label);
+        prints("true", set("web")).fails(125).says(&format!("{field}: {module} is not enabled on this kernel"));
+        prints("true", set("")).ok();
+    }
+    prints("true", |config| config["process"]["apparmorProfile"] = json!("unconfined")).ok();
+}
+
+#[test]
+fn a_share_of_the_cache_without_resctrl_is_refused_by_its_field() {
+    if std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ") {
+        return;
+    }
+    prints("true", |config| config["linux"]["intelRdt"] = json!({"closID": "gold"}))
+        .fails(125)
+        .says("linux.intelRdt: no resctrl file system is mounted; mount it (mount -t resctrl");
+}
+
+#[test]
+fn exec_has_the_session_keyring_of_the_container_and_not_its_callers() {
+    let unmasked = |config: &mut Value| config["linux"]["maskedPaths"] = json!([]);
+    let c = sleeping(unmasked);
+    let script = format!("grep _ses.{} /proc/keys | cut -d ' ' -f 1", c.id);
+    let (first, second) = (c.exec(&script).ok().stdout, c.exec(&script).ok().stdout);
+    assert_eq!(first.lines().count(), 1, "{first}");
+    assert_eq!(first, second);
+    let c = sleeping(unmasked);
+    assert_ne!(c.exec(&format!("grep _ses.{} /proc/keys | cut -d ' ' -f 1", c.id)).ok().stdout, first);
+}
+
+#[test]
+fn exec_with_another_user_keeps_the_umask_of_the_container() {
+    let c = sleeping(|config| config["process"]["user"]["umask"] = json!(0o027));
+    assert_eq!(c.call(&["exec", "--user", "0", &c.id, "/bin/sh", "-c", "umask"]).ok().stdout, "0027\n");
+}
+
+#[test]
+fn exec_refuses_a_label_whose_module_is_not_there() {
+    let c = sleeping(|_| {});
+    let exec = |flag: &str, label: &str| c.call(&["exec", flag, label, &c.id, "true"]);
+    exec("--apparmor", "").ok();
+    exec("--apparmor", "unconfined").ok();
+    if !std::path::Path::new("/sys/module/apparmor").exists() {
+        exec("--apparmor", "web").fails(125).says("process.apparmorProfile: AppArmor is not enabled on this kernel");
+    }
+    if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        exec("--process-label", "u:r:t:s0").fails(125).says("process.selinuxLabel: SELinux is not enabled");
+    }
+}
+
+#[test]
+fn features_tell_of_what_the_configuration_accepts() {
+    let c = Fixture::busybox();
+    let features = c.call(&["features"]).ok().json();
+    let linux = &features["linux"];
+    assert_eq!(features["ociVersionMax"], "1.3.0");
+    for field in ["apparmor", "selinux", "intelRdt", "netDevices"] {
+        assert_eq!(linux[field]["enabled"], json!(true), "{field}");
+    }
+    assert_eq!((&linux["intelRdt"]["schemata"], &linux["intelRdt"]["monitoring"]), (&json!(true), &json!(true)));
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
+    // None of them is unknown to the program; whether the kernel has each is another matter.
+    let unknown = |policy: Value| {
+        let output = prints("true", |config| config["linux"]["memoryPolicy"] = policy);
+        output.stderr.contains("unknown value")
+    };
+    let (modes, flags) = (names(&linux["memoryPolicy"]["modes"]), names(&linux["memoryPolicy"]["flags"]));
+    assert_eq!((modes.len(), flags.len()), (7, 3));
+    for mode in modes {
+        assert!(!unknown(json!({"mode": mode, "nodes": "0", "flags": flags})), "{mode}");
+    }
+    assert!(unknown(json!({"mode": "MPOL_X", "nodes": "0"})));
+    let all = names(&linux["capabilities"]);
+    let output = prints("true", |config| config["process"]["capabilities"] = json!({"bounding": all, "ambient": all}));
+    assert!(!output.stderr.contains("unknown capability"), "{}", output.stderr);
+}

@@ -294,6 +294,196 @@ fn bind_mounts_have_their_options() {
     }
 }
 
+/// A host of our own in which SOURCE is a tmpfs with another one in `sub`.
+fn nested_source(case: &mut Case) -> PathBuf {
+    let source = case.dir.path().join("source");
+    fs::create_dir(&source).unwrap();
+    let mounts = "mount -t tmpfs tmpfs SOURCE && mkdir SOURCE/sub && mount -t tmpfs tmpfs SOURCE/sub";
+    case.host = format!("unshare -m sh -c '{mounts} && RUN'").replace("SOURCE", source.to_str().unwrap());
+    source
+}
+
+/// The flags of every mount, by mountinfo: `PLACE FLAGS`.
+const MOUNT_FLAGS: &str = "busybox awk '{print $5, $6}' /proc/self/mountinfo";
+
+#[test]
+fn every_recursive_option_reaches_the_mounts_below_and_its_plain_form_does_not() {
+    if !is_root() {
+        return eprintln!("skipped: needs root for the mounts of the host");
+    }
+    let restricting = [("ro", "ro"), ("nosuid", "nosuid"), ("nodev", "nodev"), ("noexec", "noexec")];
+    // Access times of the host's mounts are locked in a user namespace.
+    let more = [
+        ("nosymfollow", "nosymfollow"),
+        ("noatime", "noatime"),
+        ("nodiratime", "nodiratime"),
+        ("relatime", "relatime"),
+        ("strictatime", "rw"),
+    ];
+    for user in both() {
+        let mut case = Case::new(user);
+        let source = nested_source(&mut case);
+        let table: Vec<_> = restricting.iter().chain(if user == As::Root { &more[..] } else { &[] }).collect();
+        for (option, _) in &table {
+            case.mount(&format!("/plain-{option}"), "bind", &source, &["rbind", option]);
+            case.mount(&format!("/deep-{option}"), "bind", &source, &["rbind", &format!("r{option}")]);
+        }
+        let output = case.run(MOUNT_FLAGS);
+        let flags = |place: String| {
+            let line = output.lines().find_map(|line| line.strip_prefix(&format!("{place} ")));
+            line.unwrap_or_else(|| panic!("{place} is missing:\n{output}")).split(',').collect::<Vec<_>>()
+        };
+        for (option, shown) in table {
+            let has = |place: &str| flags(format!("{place}-{option}")).contains(shown);
+            assert!(has("/plain") && has("/deep"), "{option}:\n{output}");
+            let below = |place: &str| flags(format!("{place}-{option}/sub"));
+            assert!(below("/deep").contains(shown), "r{option}:\n{output}");
+            let is_default = ["relatime", "rw"].contains(shown);
+            assert!(is_default || !below("/plain").contains(shown), "{option} went down:\n{output}");
+            assert!(*option != "strictatime" || !below("/deep").contains(&"relatime"), "{output}");
+        }
+    }
+}
+
+#[test]
+fn what_a_later_option_takes_back_is_off_for_the_mounts_below_too() {
+    if !is_root() {
+        return eprintln!("skipped: needs root for the mounts of the host");
+    }
+    let mut case = Case::new(As::Root);
+    let source = nested_source(&mut case);
+    let set = "ro,nosuid,nodev,noexec,nodiratime,nosymfollow,noatime";
+    case.host = case.host.replace(
+        "&& RUN",
+        &format!("&& for m in {0} {0}/sub; do mount -o remount,bind,{set} $m; done && RUN", source.display()),
+    );
+    let options = ["rbind", "rrw", "rsuid", "rdev", "rexec", "rdiratime", "rsymfollow", "rrelatime"];
+    case.mount("/v", "bind", &source, &options);
+    let output = case.run(MOUNT_FLAGS);
+    for line in ["/v rw,relatime", "/v/sub rw,relatime"] {
+        assert!(output.lines().any(|found| found == line), "{line} is missing:\n{output}");
+    }
+}
+
+#[test]
+fn options_of_the_superblock_are_the_file_systems() {
+    for user in both() {
+        let mut case = Case::new(user);
+        let options = ["sync", "lazytime", "silent", "loud", "mand", "nomand", "size=64k", "nosymfollow", "rnoexec"];
+        case.mount("/t", "tmpfs", Path::new("here"), &options);
+        let line = case.run("busybox awk '$5 == \"/t\" {print $6, $(NF - 2), $(NF - 1), $NF}' /proc/self/mountinfo");
+        let [mount, kind, source, superblock] = line.trim_end().split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        assert_eq!((kind, source), ("tmpfs", "here"));
+        assert!(mount.contains("noexec") && mount.contains("nosymfollow"), "{line}");
+        for option in ["sync", "lazytime", "size=64k"] {
+            assert!(superblock.split(',').any(|found| found == option), "{option}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_remount_changes_what_it_names_and_keeps_the_rest() {
+    for user in both() {
+        let mut case = Case::new(user);
+        case.mount("/t", "tmpfs", Path::new("tmpfs"), &["nosuid", "noexec"]);
+        case.mount("/t", "none", Path::new("none"), &["remount", "ro", "exec"]);
+        let output = case.run("busybox awk '$5 == \"/t\" {print $6}' /proc/self/mountinfo; echo x > /t/x");
+        assert!(output.starts_with("ro,nosuid,relatime\n") && output.contains("Read-only"), "{output}");
+        let mut case = Case::new(user);
+        fs::create_dir(case.rootfs().join("plain")).unwrap();
+        case.mount("/plain", "none", Path::new("none"), &["remount", "ro"]);
+        assert!(case.refused().contains("remount /plain: nothing is mounted there"), "{}", case.refused());
+    }
+}
+
+#[test]
+fn a_tmpfs_can_begin_with_what_it_covers() {
+    for user in both() {
+        let mut case = Case::new(user);
+        let dir = case.rootfs().join("data");
+        fs::create_dir_all(dir.join("deep/er")).unwrap();
+        fs::write(dir.join("deep/er/file"), "content\n").unwrap();
+        fs::set_permissions(dir.join("deep/er/file"), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(dir.join("deep"), fs::Permissions::from_mode(0o2751)).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o1770)).unwrap();
+        symlink("/etc/passwd", dir.join("link")).unwrap();
+        assert!(Command::new("mkfifo").arg(dir.join("fifo")).status().unwrap().success());
+        assert!(Command::new("touch").args(["-d", "@86400"]).arg(dir.join("deep/er/file")).status().unwrap().success());
+        rustix::fs::setxattr(dir.join("deep/er/file"), "user.note", b"kept", rustix::fs::XattrFlags::empty()).unwrap();
+        if user == As::Root {
+            std::os::unix::fs::lchown(dir.join("deep/er/file"), Some(7), Some(8)).unwrap();
+            std::os::unix::fs::lchown(dir.join("link"), Some(9), Some(9)).unwrap();
+        }
+        case.mount("/data", "tmpfs", Path::new("tmpfs"), &["tmpcopyup", "size=1m"]);
+        let output = case.run(
+            "cd /data; busybox cat deep/er/file; busybox stat -c '%n %F %a %u:%g' . deep deep/er/file fifo link; \
+             busybox stat -c %Y deep/er/file; busybox readlink link; busybox stat -f -c %T .; echo new > new && echo written",
+        );
+        let (file, link) = if user == As::Root { ("7:8", "9:9") } else { ("0:0", "0:0") };
+        let expected = format!(
+            "content\n. directory 1770 0:0\ndeep directory 2751 0:0\ndeep/er/file regular file 640 {file}\n\
+             fifo fifo 644 0:0\nlink symbolic link 777 {link}\n86400\n/etc/passwd\ntmpfs\nwritten\n"
+        );
+        assert_eq!(output, expected);
+        assert!(!dir.join("new").exists(), "the image stays as it was");
+    }
+}
+
+#[test]
+fn a_copy_that_does_not_fit_or_has_no_end_is_an_error() {
+    for user in both() {
+        let mut case = Case::new(user);
+        fs::create_dir(case.rootfs().join("data")).unwrap();
+        fs::write(case.rootfs().join("data/big"), vec![b'x'; 200_000]).unwrap();
+        case.mount("/data", "tmpfs", Path::new("tmpfs"), &["tmpcopyup", "size=64k"]);
+        let error = case.refused();
+        assert!(error.contains("mount tmpfs on /data: tmpcopyup: copy \"big\": No space left"), "{error}");
+        let mut case = Case::new(user);
+        let mut deep = case.rootfs().join("data");
+        (0..140).for_each(|_| deep.push("d"));
+        fs::create_dir_all(&deep).unwrap();
+        case.mount("/data", "tmpfs", Path::new("tmpfs"), &["tmpcopyup"]);
+        assert!(case.refused().contains("nested more than 128 deep"), "{}", case.refused());
+    }
+}
+
+#[test]
+fn links_at_both_ends_of_a_bind_can_be_kept() {
+    for user in both() {
+        let mut case = Case::new(user);
+        let source = case.dir.path().join("source");
+        symlink("/bin/busybox", &source).unwrap();
+        symlink("nowhere", case.rootfs().join("there")).unwrap();
+        let file = case.dir.path().join("file");
+        fs::write(&file, "content\n").unwrap();
+        case.mount("/made/again", "bind", &source, &["bind", "copy-symlink"]);
+        case.mount("/mounted", "bind", &source, &["bind", "src-nofollow"]);
+        case.mount("/there", "bind", &file, &["bind", "dest-nofollow"]);
+        case.mount("/also/followed", "bind", &file, &["bind", "copy-symlink", "dest-nofollow"]);
+        let output = case.run("for l in /made/again /mounted; do busybox readlink $l; done; busybox cat /there /also/followed; busybox ls /");
+        assert!(output.starts_with("/bin/busybox\n/bin/busybox\ncontent\ncontent\n"), "{output}");
+        assert!(!output.contains("nowhere"), "{output}");
+        // What is there already must be the same link.
+        assert_eq!(case.run("echo ran"), "ran\n");
+        fs::remove_file(&source).unwrap();
+        symlink("/elsewhere", &source).unwrap();
+        let error = case.refused();
+        assert!(error.contains("something else than a link to /elsewhere is there"), "{error}");
+    }
+}
+
+#[test]
+fn missing_places_inherit_the_group_of_a_set_gid_directory() {
+    let mut case = Case::new(As::User);
+    let shared = case.rootfs().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o2775)).unwrap();
+    case.mount("/shared/made/here", "tmpfs", Path::new("tmpfs"), &[]);
+    assert_eq!(case.run("busybox stat -c %a /shared/made"), "2755\n");
+}
+
 #[test]
 fn a_file_is_bound_on_a_file_that_is_made_for_it() {
     for user in both() {

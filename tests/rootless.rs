@@ -5,16 +5,9 @@ mod common;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use common::{Fixture, bookend, needs_a_user};
+use common::{Fixture, bookend, needs_a_user, subordinate};
 use nix::unistd::{getegid, geteuid};
 use serde_json::{Value, json};
-
-/// The first subordinate id of the caller; None where there are none.
-fn subordinate(file: &str) -> Option<u32> {
-    let user = nix::unistd::User::from_uid(geteuid()).unwrap()?.name;
-    let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(&format!("{user}:"))?.split(':').next()?.parse().ok())
-}
 
 /// Maps root to the caller, and 65535 more ids from `uid` and `gid` on.
 fn with_range(c: Fixture, uid: u32, gid: u32) -> Fixture {

@@ -217,11 +217,30 @@ fn verbs_that_are_not_there_say_so() {
     for verb in ["checkpoint", "restore"] {
         c.call(&[verb, "x"]).fails(1).says(&format!("bookend: {verb}: ")).says("is not offered");
     }
-    c.call(&["events", "x"]).fails(1).says("bookend: events: ").says("not supported by this version");
-    c.call(&["--systemd-cgroup", "state", "x"]).fails(1).says("--systemd-cgroup");
 }
 
 // ── messages, and where they go ──
+
+#[test]
+fn a_warning_goes_to_the_log_and_not_into_the_containers_output() {
+    let c = Fixture::busybox().shell("echo mine; echo mine >&2").with(|config| {
+        let capabilities = &mut config["process"]["capabilities"];
+        capabilities["bounding"].as_array_mut().unwrap().push("CAP_OF_ANOTHER_TIME".into());
+        capabilities["inheritable"] = serde_json::json!([]);
+        capabilities["ambient"] = serde_json::json!(["CAP_KILL"]);
+    });
+    c.write();
+    let (bundle, log) = (c.bundle(), c.scratch.path().join("log"));
+    let run = ["run", "--bundle", bundle.to_str().unwrap(), &c.id];
+    let output = c.call(&[&["--log", log.to_str().unwrap()], &run[..]].concat()).ok();
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("mine\n", "mine\n"));
+    let told = fs::read_to_string(&log).unwrap();
+    assert!(told.contains("CAP_OF_ANOTHER_TIME") && told.contains("CAP_KILL cannot be ambient"), "{told}");
+    // Without a log, stderr has what other runtimes warn of too.
+    let output = c.call(&run).ok().stderr;
+    assert!(output.contains("CAP_OF_ANOTHER_TIME") && !output.contains("ambient"), "{output}");
+    c.call(&[&["--debug"], &run[..]].concat()).ok().says("CAP_KILL cannot be ambient");
+}
 
 #[test]
 fn the_last_error_line_of_a_json_log_tells_the_story() {
@@ -717,8 +736,8 @@ fn features_says_what_is_true() {
     // Every mount option that it lists is one that a container can have, on the mount that fits it.
     let options = names(&features["mountOptions"]);
     assert!(options.contains(&"rro".to_owned()) && options.len() > 40, "{options:?}");
-    // What it says is not there is refused by name.
-    assert_eq!(features["linux"]["selinux"]["enabled"], false);
+    // bookend has labels, whether or not this host has; a label that it has not is refused by name.
+    assert_eq!(features["linux"]["selinux"]["enabled"], true);
     let labelled = Fixture::busybox().with(|config| config["linux"]["mountLabel"] = json!("x"));
     labelled.create().fails(1).says("linux.mountLabel");
 }
@@ -772,7 +791,7 @@ fn update_refuses_what_is_no_limit_and_who_is_not_there() {
         ("{", "parse the resources"),
         ("[]", "must be an object"),
         (r#"{"pids": {"limit": "many"}}"#, "many"),
-        (r#"{"blockIO": {"weight": 10}}"#, "linux.resources.blockIO"),
+        (r#"{"blockIO": {"weight": 5}}"#, "linux.resources.blockIO.weight: 5 is not within 10 to 1000"),
     ] {
         std::fs::write(&file, text).unwrap();
         c.call(&["update", "--resources", path, &c.id]).fails(1).says(words);
@@ -781,4 +800,223 @@ fn update_refuses_what_is_no_limit_and_who_is_not_there() {
     c.call(&["kill", &c.id, "KILL"]).ok();
     c.wait_for("the end", |c| c.status() == "stopped");
     c.call(&["update", "--pids-limit", "9", &c.id]).fails(1).says("cannot update a container in the stopped state");
+}
+
+#[test]
+fn update_has_every_flag_of_runcs_and_leaves_a_paused_container_paused() {
+    if !needs_root("update_has_every_flag_of_runcs_and_leaves_a_paused_container_paused") {
+        return;
+    }
+    let c = Fixture::busybox().started();
+    c.verb("pause").ok();
+    let update = |flags: &[&str]| {
+        let mut args = vec!["update"];
+        args.extend(flags);
+        args.push(&c.id);
+        c.call(&args)
+    };
+    let is = |files: &[&str], value: &str| {
+        if let Some(found) = files.iter().find_map(|file| cgroup_file(&c, file)) {
+            assert_eq!(found, value, "{files:?}");
+        }
+    };
+    update(&["--cpu-period", "50000", "--cpu-quota", "20000", "--cpu-burst", "1000", "--cpu-share", "2048"]).ok();
+    is(&["cpu.cfs_period_us"], "50000");
+    is(&["cpu.cfs_burst_us", "cpu.max.burst"], "1000");
+    is(&["cpu.shares"], "2048");
+    // Half of the pair, in both directions.
+    update(&["--cpu-period", "100000"]).ok();
+    is(&["cpu.cfs_quota_us"], "20000");
+    is(&["cpu.max"], "20000 100000");
+    update(&["--cpu-quota", "-1"]).ok();
+    is(&["cpu.cfs_quota_us"], "-1");
+    is(&["cpu.max"], "max 100000");
+    update(&["--cpuset-cpus", "0", "--cpuset-mems", "0"]).ok();
+    is(&["cpuset.cpus"], "0");
+    update(&["--memory", "64m", "--memory-swap", "128m", "--memory-reservation", "32m"]).ok();
+    is(&["memory.soft_limit_in_bytes", "memory.low"], "33554432");
+    is(&["memory.memsw.limit_in_bytes"], "134217728");
+    // No limit of memory is none of memory and swap.
+    update(&["--memory", "-1"]).ok();
+    is(&["memory.swap.max", "memory.max"], "max");
+    update(&["--cpu-idle", "1"]).ok();
+    is(&["cpu.idle"], "1");
+    update(&["--cpu-idle", "0", "--pids-limit", "40"]).ok();
+    is(&["pids.max"], "40");
+    if cgroup_file(&c, "cpu.rt_runtime_us").is_some() {
+        update(&["--cpu-rt-period", "900000", "--cpu-rt-runtime", "1000"]).ok();
+        is(&["cpu.rt_runtime_us"], "1000");
+    }
+    if cgroup_file(&c, "blkio.bfq.weight").is_some() {
+        update(&["--blkio-weight", "500"]).ok();
+        is(&["blkio.bfq.weight"], "500");
+    }
+    update(&["--cpu-idle", "2"]).fails(1).says("linux.resources.cpu.idle: 2 is neither 0 nor 1");
+    update(&["--blkio-weight", "9"]).fails(1).says("9 is not within 10 to 1000");
+    update(&["--cpuset-cpus", "4000"]).fails(1).says("linux.resources.cpu.cpus: set cpuset.cpus to 4000");
+    // As runc: this machine's kernel has no such limit any more.
+    let file = c.scratch.path().join("limits.json");
+    std::fs::write(&file, r#"{"memory": {"kernel": 4194304}, "pids": {}}"#).unwrap();
+    update(&["--resources", file.to_str().unwrap()]).ok().says("linux.resources.memory.kernel: not set");
+    // A caller that has nothing to change says so.
+    std::fs::write(&file, "{}").unwrap();
+    update(&["--resources", file.to_str().unwrap()]).ok();
+    update(&["--l3-cache-schema", "L3:0=1"]).fails(1).says("intelRdt");
+    assert_eq!(c.status(), "paused");
+    c.verb("resume").ok();
+}
+
+#[test]
+fn update_changes_what_devices_may_be_used() {
+    if !needs_root("update_changes_what_devices_may_be_used") {
+        return;
+    }
+    let c = Fixture::busybox().with(|config| {
+        for set in ["bounding", "effective", "permitted"] {
+            config["process"]["capabilities"][set].as_array_mut().unwrap().push(json!("CAP_MKNOD"));
+        }
+    });
+    let c = c.started();
+    let file = c.scratch.path().join("rules.json");
+    let tried = |rules: Value| {
+        std::fs::write(&file, json!({ "devices": rules }).to_string()).unwrap();
+        c.call(&["update", "--resources", file.to_str().unwrap(), &c.id]).ok();
+        c.exec("[ -e /tmp/kmsg ] || mknod /tmp/kmsg c 1 11; (: > /tmp/kmsg) 2>&1; echo x > /dev/null && echo null")
+            .ok()
+            .stdout
+    };
+    let deny = json!({"allow": false, "access": "rwm"});
+    let allow = json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"});
+    assert_eq!(tried(json!([deny, allow])), "null\n");
+    let denied = tried(json!([deny]));
+    assert!(denied.contains("Operation not permitted") && denied.ends_with("null\n"), "{denied}");
+    assert_eq!(tried(json!([{"allow": true, "access": "rwm"}])), "null\n");
+}
+
+// ── events ──
+
+#[test]
+fn events_stats_is_one_line_in_runcs_words() {
+    if !needs_root("events_stats_is_one_line_in_runcs_words") {
+        return;
+    }
+    let c = Fixture::busybox().own_network().started();
+    let output = c.call(&["events", "--stats", &c.id]).ok();
+    assert_eq!(output.stdout.lines().count(), 1);
+    let event = output.json();
+    assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(c.id)));
+    let data = &event["data"];
+    let names: Vec<&str> = data.as_object().unwrap().keys().map(String::as_str).collect();
+    let of_runc = ["cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "intel_rdt", "network_interfaces"];
+    assert_eq!(names, of_runc);
+    assert!(data["pids"]["current"].as_u64().unwrap() >= 1, "{data}");
+    assert!(data["cpu"]["usage"]["total"].as_u64().unwrap() > 0, "{data}");
+    assert!(data["memory"]["usage"]["usage"].as_u64().unwrap() > 0, "{data}");
+    assert_eq!(data["network_interfaces"][0]["Name"], "lo");
+    // Paused it still counts; stopped it does not.
+    c.verb("pause").ok();
+    c.call(&["events", "--stats", &c.id]).ok();
+    c.verb("resume").ok();
+    c.call(&["events", "--interval", "0", &c.id]).fails(2).says("must be more than 0");
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    c.wait_for("the end", |c| c.status() == "stopped");
+    c.call(&["events", "--stats", &c.id]).fails(1).says(&format!("container with id {} is not running", c.id));
+    c.call(&["events", "nosuch"]).fails(1).says("does not exist");
+}
+
+#[test]
+fn events_come_at_their_interval_and_end_with_the_container() {
+    if !needs_root("events_come_at_their_interval_and_end_with_the_container") {
+        return;
+    }
+    let c = Fixture::busybox().started();
+    let running = c.spawn(&["events", "--interval", "50ms", &c.id]);
+    c.wait_for("three events", |_| running.printed().lines().count() >= 3);
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    let output = running.wait().ok();
+    assert!(output.stdout.lines().all(|line| line.starts_with(r#"{"type":"stats","id":""#)), "{}", output.stdout);
+}
+
+#[test]
+fn events_tell_that_memory_ran_out() {
+    if !needs_root("events_tell_that_memory_ran_out") {
+        return;
+    }
+    let limit = 16 << 20;
+    let c = Fixture::busybox().with(|config| {
+        config["linux"]["resources"]["memory"] = json!({"limit": limit, "swap": limit});
+    });
+    let c = c.shell("while ! [ -e /go ]; do sleep 0.05; done; tail -n 1 /dev/zero; exec sleep 1000").started();
+    let running = c.spawn(&["events", "--interval", "1m", &c.id]);
+    c.wait_for("the first event", |_| running.printed().contains("stats"));
+    std::fs::write(c.rootfs().join("go"), "").unwrap();
+    let oom = format!(r#"{{"type":"oom","id":"{}"}}"#, c.id);
+    c.wait_for("the oom event", |_| running.printed().lines().any(|line| line == oom));
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    running.wait().ok();
+}
+
+// ── exec --cgroup, and killing without a pid namespace ──
+
+#[test]
+fn exec_joins_the_cgroup_that_it_is_told() {
+    if !needs_root("exec_joins_the_cgroup_that_it_is_told") {
+        return;
+    }
+    let c = Fixture::busybox().without_namespace("cgroup").started();
+    let dirs = common::cgroups_named(&c.id);
+    // Cpusets have to be filled before they take anyone.
+    for dir in dirs.iter().filter(|dir| !dir.join("cpuset.mems").exists() || dir.join("cgroup.controllers").exists()) {
+        std::fs::create_dir_all(dir.join("sub/deeper")).unwrap();
+    }
+    let cgroup_of = |flags: &[&str]| {
+        let mut args = vec!["exec"];
+        args.extend(flags);
+        args.extend([c.id.as_str(), "cat", "/proc/self/cgroup"]);
+        c.call(&args)
+    };
+    let alone = dirs.len() == 1;
+    if alone {
+        let out = cgroup_of(&["--cgroup", "/sub/deeper"]).ok().stdout;
+        assert!(out.trim().ends_with("/sub/deeper"), "{out}");
+        cgroup_of(&["--cgroup", "memory:sub"]).fails(125).says("give the path alone");
+    } else {
+        let out = cgroup_of(&["--cgroup", "pids,freezer:sub/deeper", "--cgroup", "memory:/sub"]).ok().stdout;
+        let place = |controller: &str| out.lines().find(|line| line.contains(&format!(":{controller}:"))).unwrap();
+        assert!(place("pids").ends_with("/sub/deeper") && place("freezer").ends_with("/sub/deeper"), "{out}");
+        assert!(place("memory").ends_with("/sub") && place("cpu").ends_with(&c.id), "{out}");
+        cgroup_of(&["--cgroup", "nosuch:sub"]).fails(125).says("unknown controller \"nosuch\"").says("pids");
+        cgroup_of(&["--cgroup", "pids:sub", "--cgroup", "pids:/"]).fails(2).says("pids is given twice");
+        cgroup_of(&["--cgroup", "pids:sub", "--cgroup", "sub"]).fails(2).says("say of which controller");
+    }
+    let out = cgroup_of(&["--cgroup", "/"]).ok().stdout;
+    assert!(out.lines().filter(|line| line.ends_with(&c.id)).count() == dirs.len(), "{out}");
+    cgroup_of(&["--cgroup", ".."]).fails(125).says(".. is not a sub cgroup path");
+    cgroup_of(&["--cgroup", "sub/../../x"]).fails(125).says("is not a sub cgroup path");
+    cgroup_of(&["--cgroup", "absent"]).fails(125).says("No such file or directory");
+}
+
+#[test]
+fn kill_with_kill_ends_a_container_without_a_pid_namespace_whole_also_after_its_init() {
+    if !needs_root("kill_with_kill_ends_a_container_without_a_pid_namespace_whole_also_after_its_init") {
+        return;
+    }
+    let c = Fixture::busybox().without_namespace("pid").shell("sleep 1000 & sleep 1000 & wait").started();
+    c.wait_for("its children", |c| processes(c).len() == 3);
+    let all = processes(&c);
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    c.wait_for("their end", |_| all.iter().all(|pid| is_gone(*pid)));
+
+    let c = Fixture::busybox().without_namespace("pid").shell("sleep 1000 & exit 0");
+    let c = c.started();
+    c.wait_for("the end of init", |c| c.status() == "stopped");
+    let left = processes(&c);
+    assert_eq!(left.len(), 1);
+    c.call(&["kill", &c.id, "TERM"]).fails(1).says("container not running");
+    assert!(!is_gone(left[0]));
+    c.call(&["kill", &c.id, "9"]).ok();
+    c.wait_for("its end", |_| is_gone(left[0]));
+    c.call(&["kill", "--all", &c.id, "9"]).ok();
+    c.verb("delete").ok();
+    c.assert_nothing_left();
 }

@@ -7,17 +7,38 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result};
 use oci_spec::runtime::LinuxDeviceCgroup;
 
-use super::devices::{Access, Devices, Kind, What, Write, writes};
+use super::devices::{Access, Devices, Kind, What, Write, parse, writes};
 use super::directory::Directory;
 use crate::linux::bpf;
 
 /// Makes the rules hold for the cgroup and all below it, from now until it is removed.
-pub(super) fn attach(directory: Directory, rules: &[LinuxDeviceCgroup]) -> Result<()> {
-    let path = directory.path.clone();
+pub(super) fn attach(directory: &Directory, rules: &[LinuxDeviceCgroup]) -> Result<()> {
     let program = Policy::of(&writes(rules)).program();
     bpf::load_device_program(&program)
-        .and_then(|program| bpf::attach_device_program(directory.into_fd().as_fd(), program.as_fd()))
-        .with_context(|| format!("linux.resources.devices: attach a device program to {}", path.display()))
+        .and_then(|program| bpf::attach_device_program(directory.as_fd(), program.as_fd(), None))
+        .with_context(|| format!("linux.resources.devices: attach a device program to {}", directory.path.display()))
+}
+
+/// The same for a cgroup that has rules. The kernel puts one program in the place of another at once; where there were
+/// several of ours, both hold until the last of them is gone.
+pub(super) fn replace(directory: &Directory, rules: &[LinuxDeviceCgroup]) -> Result<()> {
+    let cgroup = directory.as_fd();
+    let replaced = || -> std::io::Result<()> {
+        let old = bpf::own_device_programs(cgroup)?;
+        let new = bpf::load_device_program(&Policy::of(&writes(rules)).program())?;
+        bpf::attach_device_program(cgroup, new.as_fd(), old.first().map(AsFd::as_fd))?;
+        old.iter().skip(1).try_for_each(|program| bpf::detach_device_program(cgroup, program.as_fd()))
+    };
+    replaced()
+        .with_context(|| format!("linux.resources.devices: replace the device program of {}", directory.path.display()))
+}
+
+/// The fewest writes that make a v1 cgroup's rules the wanted ones; None where all devices have to be allowed or denied on
+/// the way.
+pub(super) fn difference(directory: &Directory, rules: &[LinuxDeviceCgroup]) -> Result<Option<Vec<Write>>> {
+    let file = directory.path.join("devices.list");
+    let now = directory.read("devices.list").with_context(|| format!("read {}", file.display()))?;
+    Ok(Policy::parse(&now).and_then(|now| now.change_to(&Policy::of(&writes(rules)))))
 }
 
 /// What a v1 cgroup holds after its writes: what holds for all devices, and the exceptions from that.
@@ -40,6 +61,39 @@ impl Policy {
         policy
     }
 
+    /// Reads `devices.list`, which shows what is allowed. Exceptions from "all" are not shown.
+    fn parse(list: &str) -> Option<Policy> {
+        let mut policy = Policy { allow: false, exceptions: Vec::new() };
+        for line in list.lines() {
+            match parse(line)? {
+                What::All => return Some(Policy { allow: true, exceptions: Vec::new() }),
+                What::Some(devices) => policy.exceptions.push(devices),
+            }
+        }
+        Some(policy)
+    }
+
+    /// What is to be allowed and, after that, denied.
+    fn change_to(&self, wanted: &Policy) -> Option<Vec<Write>> {
+        if self.allow || wanted.allow {
+            return None;
+        }
+        // What `from` has and `other` has not.
+        let missing = |from: &Policy, other: &Policy, allow: bool| {
+            let mut writes = Vec::new();
+            for devices in &from.exceptions {
+                let held = other.exceptions.iter().filter(|found| found.same_devices(devices));
+                let held = held.fold(0, |all, found| all | found.access.0);
+                let access = Access(devices.access.0 & !held);
+                if access.0 != 0 {
+                    writes.push(Write { allow, what: What::Some(Devices { access, ..*devices }) });
+                }
+            }
+            writes
+        };
+        Some([missing(wanted, self, true), missing(self, wanted, false)].concat())
+    }
+
     fn add(&mut self, devices: Devices) {
         match self.same(devices) {
             Some(exception) => exception.access.0 |= devices.access.0,
@@ -56,8 +110,7 @@ impl Policy {
     }
 
     fn same(&mut self, devices: Devices) -> Option<&mut Devices> {
-        let key = |devices: &Devices| (devices.kind, devices.major, devices.minor);
-        self.exceptions.iter_mut().find(|exception| key(exception) == key(&devices))
+        self.exceptions.iter_mut().find(|exception| exception.same_devices(&devices))
     }
 
     /// The instructions: they return 1 for what is allowed.
@@ -197,6 +250,23 @@ mod tests {
         assert!(allows(&policy, Kind::Character, 10, 229, "rwm"));
         assert!(allows(&policy, Kind::Block, 8, 1, "r"));
         assert!(!allows(&policy, Kind::Block, 8, 1, "rw"));
+    }
+
+    #[test]
+    fn a_change_of_rules_touches_only_what_differs() {
+        let change = |now: &str, rules: &str| {
+            let writes = Policy::parse(now)?.change_to(&policy(rules))?;
+            let text = |write: &Write| format!("{} {}", if write.allow { '+' } else { '-' }, write.what);
+            Some(writes.iter().map(text).collect::<Vec<_>>())
+        };
+        let defaults = "c *:* m\nb *:* m\nc 1:3 rwm\nc 1:5 rwm\nc 1:7 rwm\nc 1:8 rwm\nc 1:9 rwm\nc 5:0 rwm\nc 5:2 rwm\nc 136:* rwm\n";
+        assert_eq!(change(defaults, r#"[{"allow": false}]"#).unwrap(), [""; 0]);
+        let fuse = r#"[{"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}]"#;
+        assert_eq!(change(defaults, fuse).unwrap(), ["+ c 10:229 rw"]);
+        let now = format!("{defaults}c 10:229 rm\nb 8:0 r\n");
+        assert_eq!(change(&now, fuse).unwrap(), ["+ c 10:229 w", "- c 10:229 m", "- b 8:0 r"]);
+        assert_eq!(change("a *:* rwm\n", fuse), None);
+        assert_eq!(change(defaults, r#"[{"allow": true}]"#), None);
     }
 
     #[test]

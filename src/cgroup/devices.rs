@@ -42,6 +42,12 @@ pub(super) struct Devices {
     pub access: Access,
 }
 
+impl Devices {
+    pub fn same_devices(&self, other: &Devices) -> bool {
+        (self.kind, self.major, self.minor) == (other.kind, other.major, other.minor)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Block,
@@ -136,16 +142,35 @@ impl fmt::Display for What {
 
 /// Writes the rules.
 pub(super) fn apply(directory: &Directory, rules: &[LinuxDeviceCgroup]) -> Result<()> {
+    write_all(directory, &writes(rules))
+}
+
+pub(super) fn write_all(directory: &Directory, writes: &[Write]) -> Result<()> {
     let open =
         |file: &str| directory.writer(file).with_context(|| format!("open {}", directory.path.join(file).display()));
     let (allow, deny) = (open("devices.allow")?, open("devices.deny")?);
-    for Write { allow: allowed, what } in writes(rules) {
+    for Write { allow: allowed, what } in writes {
         let line = what.to_string();
-        let (file, name) = if allowed { (&allow, "devices.allow") } else { (&deny, "devices.deny") };
+        let (file, name) = if *allowed { (&allow, "devices.allow") } else { (&deny, "devices.deny") };
         let written: io::Result<()> = write_once(file.as_fd(), &line);
         written.with_context(|| format!("set {} to {line}", directory.path.join(name).display()))?;
     }
     Ok(())
+}
+
+/// Reads a line of `devices.list`, which is like a rule.
+pub(super) fn parse(line: &str) -> Option<What> {
+    let mut words = line.split_whitespace();
+    let (kind, numbers, access) = (words.next()?, words.next()?, words.next()?);
+    let (major, minor) = numbers.split_once(':')?;
+    let number = |text: &str| if text == "*" { Some(None) } else { text.parse().ok().map(Some) };
+    let kind = match kind {
+        "a" => return Some(What::All),
+        "b" => Kind::Block,
+        "c" => Kind::Character,
+        _ => return None,
+    };
+    Some(What::Some(Devices { kind, major: number(major)?, minor: number(minor)?, access: Access::of(Some(access)) }))
 }
 
 #[cfg(test)]
@@ -171,6 +196,15 @@ mod tests {
 
     fn text(write: &Write) -> String {
         format!("{} {}", if write.allow { '+' } else { '-' }, write.what)
+    }
+
+    #[test]
+    fn the_kernels_list_is_read_as_it_is_written() {
+        for line in ["c 1:3 rwm", "b *:* m", "c 136:* rw", "b 8:0 r"] {
+            assert_eq!(parse(line).unwrap().to_string(), line);
+        }
+        assert_eq!(parse("a *:* rwm"), Some(What::All));
+        assert_eq!(parse("c 1 rwm"), None);
     }
 
     #[test]

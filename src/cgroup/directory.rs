@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 /// An open cgroup directory. Files are opened below the descriptor, so a directory that is replaced meanwhile is not
 /// mistaken for it.
@@ -50,6 +50,12 @@ impl Directory {
         write_once(file.as_fd(), value)
     }
 
+    /// Changes the owner of one of the cgroup's files, or of the directory itself (`.`).
+    pub fn give(&self, name: &str, owner: u32) -> io::Result<()> {
+        let owner = rustix::process::Uid::from_raw(owner);
+        Ok(rustix::fs::chownat(&self.fd, name, Some(owner), None, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
     /// Opens a file for several writes.
     pub fn writer(&self, name: &str) -> io::Result<OwnedFd> {
         Ok(rustix::fs::openat(&self.fd, name, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)
@@ -57,11 +63,20 @@ impl Directory {
 
     /// The names of the cgroups directly below.
     pub fn children(&self) -> io::Result<Vec<String>> {
+        self.entries(FileType::Directory)
+    }
+
+    /// The names of the cgroup's files.
+    pub fn files(&self) -> io::Result<Vec<String>> {
+        self.entries(FileType::RegularFile)
+    }
+
+    fn entries(&self, kind: FileType) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy();
-            if entry.file_type() == rustix::fs::FileType::Directory && name != "." && name != ".." {
+            if entry.file_type() == kind && name != "." && name != ".." {
                 names.push(name.into_owned());
             }
         }

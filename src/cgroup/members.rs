@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::libc;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::directory::{Directory, is_gone, read_all};
+use crate::linux::pidfd;
 
 /// More pidfds than this are not held at a time: the usual limit of descriptors is 1024.
 const WATCHED: usize = 256;
@@ -21,10 +22,12 @@ const TICK: Duration = Duration::from_millis(1);
 /// Sends SIGKILL to each, however many there are. A process that is gone already is fine.
 pub(super) fn kill_each(pids: &BTreeSet<i32>) -> Result<()> {
     for &pid in pids {
-        let Some(pidfd) = open(pid)? else { continue };
-        match pidfd_send_signal(&pidfd, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => return Err(error).with_context(|| format!("kill process {pid}")),
+        let Some(process) = open(pid)? else { continue };
+        match pidfd::send_signal(process.as_fd(), libc::SIGKILL) {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+                return Err(error).with_context(|| format!("kill process {pid}"));
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -33,29 +36,23 @@ pub(super) fn kill_each(pids: &BTreeSet<i32>) -> Result<()> {
 /// A pidfd, or nothing when the process is gone. (A pid that was reused since we read the list is not found out: the
 /// caller has read it from the cgroup a moment ago, and members of a frozen cgroup do not go away.)
 fn open(pid: i32) -> Result<Option<OwnedFd>> {
-    let raw = rustix::process::Pid::from_raw(pid).context("process 0 has no descriptor")?;
-    match pidfd_open(raw, PidfdFlags::empty()) {
+    match pidfd::open(Pid::from_raw(pid)) {
         Ok(fd) => Ok(Some(fd)),
         // EINVAL and ENOENT: a thread that is not a leader.
-        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENOENT)) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("open process {pid}")),
     }
 }
 
 /// Waits until the processes have exited or the deadline has passed, whichever is first. Watches at most `WATCHED`.
 pub(super) fn wait_exits(pids: &BTreeSet<i32>, deadline: Instant) -> Result<()> {
-    let mut pidfds = Vec::new();
-    for &pid in pids.iter().take(WATCHED) {
-        pidfds.extend(open(pid)?);
-    }
-    while !pidfds.is_empty() {
-        let mut polled: Vec<PollFd> = pidfds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        if poll_until(&mut polled, deadline)? == 0 {
+    // All at first, while the numbers are theirs.
+    let processes = pids.iter().take(WATCHED).map(|pid| open(*pid)).collect::<Result<Vec<_>>>()?;
+    for process in processes.iter().flatten() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !pidfd::wait_ended(process.as_fd(), Some(left)).context("poll")? {
             return Ok(());
         }
-        let exited: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let mut exited = exited.into_iter();
-        pidfds.retain(|_| !exited.next().unwrap_or(false));
     }
     Ok(())
 }

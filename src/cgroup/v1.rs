@@ -47,3 +47,40 @@ pub(super) fn oom_kills(directory: &Directory) -> u64 {
     let below = below.iter().filter_map(|name| directory.child(name).ok().flatten());
     oom_kills_in(directory, "memory.oom_control") + below.map(|child| oom_kills(&child)).sum::<u64>()
 }
+
+/// Why no hierarchy of the container has a controller, by `/proc/cgroups` (cgroups(7)), and what helps.
+pub(super) fn why_no_controller(controller: &str, known: &str) -> String {
+    let line = known.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    match line.into_iter().find(|words| words.first() == Some(&controller)).as_deref() {
+        Some([_, "0", _, "1"]) => format!(
+            "the {controller} controller is mounted nowhere: mkdir /sys/fs/cgroup/{controller} && mount -t cgroup -o \
+             {controller} cgroup /sys/fs/cgroup/{controller}, or remove the field"
+        ),
+        Some([_, _, _, "0"]) => {
+            format!(
+                "the {controller} controller is disabled: boot without cgroup_disable={controller}, or remove the field"
+            )
+        }
+        Some(_) => format!("no cgroup of the container has the {controller} controller"),
+        None => format!("this kernel has no {controller} controller: remove the field"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::why_no_controller;
+
+    #[test]
+    fn a_missing_controller_is_explained_with_what_helps() {
+        let known = "#subsys_name\thierarchy\tnum_cgroups\tenabled\nnet_cls\t0\t8\t1\nmemory\t0\t1\t0\ncpu\t1\t6\t1\n";
+        for (controller, words) in [
+            ("net_cls", "mount -t cgroup -o net_cls cgroup /sys/fs/cgroup/net_cls"),
+            ("memory", "boot without cgroup_disable=memory"),
+            ("cpu", "no cgroup of the container has the cpu controller"),
+            ("rdma", "this kernel has no rdma controller: remove the field"),
+        ] {
+            let why = why_no_controller(controller, known);
+            assert!(why.contains(words), "{why}");
+        }
+    }
+}

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::directory::Directory;
-use super::{Hierarchy, Made};
+use super::{Hierarchy, Made, Members};
 
 /// Makes the directory and its missing parents, and passes every controller down to it as far as the kernel allows.
-pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made) -> Result<()> {
+pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made, members: Members) -> Result<()> {
     let mut parent = hierarchy.mount.clone();
     for step in hierarchy.steps() {
         pass_on_controllers(&parent);
-        if !made.make(&step)? && step == hierarchy.path {
+        if !made.make(&step)? && step == hierarchy.path && members == Members::Refused {
             hierarchy.refuse_used()?;
         }
         parent = step;
@@ -55,6 +55,23 @@ pub(super) fn controllers(hierarchy: &Hierarchy) -> Vec<String> {
     directory.map(|directory| words(&directory, "cgroup.controllers")).unwrap_or_default()
 }
 
+/// Refuses a controller that the top of the tree has not, so that no cgroup below it can.
+pub(super) fn check_controller(hierarchy: &Hierarchy, controller: &str) -> Result<()> {
+    let Ok(top) = Directory::open(&hierarchy.mount) else { return Ok(()) };
+    // `cgroup` names the files that every cgroup has.
+    if controller == "cgroup" || words(&top, "cgroup.controllers").iter().any(|found| found == controller) {
+        return Ok(());
+    }
+    bail!(no_controller(&hierarchy.mount, controller))
+}
+
+fn no_controller(directory: &Path, controller: &str) -> String {
+    format!(
+        "{} has no {controller} controller: it is not part of this kernel, not delegated, or in use by cgroup v1",
+        directory.display()
+    )
+}
+
 /// Why a file of a controller is not there.
 pub(super) fn why_missing(hierarchy: &Hierarchy, controller: &str, file: &str) -> String {
     let mut parent = hierarchy.mount.clone();
@@ -62,7 +79,7 @@ pub(super) fn why_missing(hierarchy: &Hierarchy, controller: &str, file: &str) -
         let Ok(directory) = Directory::open(&parent) else { break };
         let name = parent.display();
         if !words(&directory, "cgroup.controllers").iter().any(|found| found == controller) {
-            return format!("{name} has no {controller} controller (it is not delegated, or not part of this kernel)");
+            return no_controller(&parent, controller);
         }
         let passed = words(&directory, "cgroup.subtree_control").iter().any(|found| found == controller);
         if !passed && is_leaf(&directory) {

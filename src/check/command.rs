@@ -2,8 +2,8 @@
 
 use super::Subject;
 use super::shell::{base_name, is_name, script, shell_words};
+use crate::foreign::quote;
 use crate::lifecycle::rule::Rule;
-use crate::lifecycle::tree::quote;
 use crate::lifecycle::validate::Problems;
 
 /// What is wrong with how a command is split, and what to write.

@@ -2,10 +2,11 @@
 
 use super::Subject;
 use super::shell::{Step, Word, base_name, steps};
+use crate::foreign::quote;
 use crate::lifecycle::model::Hook;
 use crate::lifecycle::rule::{Rule, Severity};
 use crate::lifecycle::signal::Signal;
-use crate::lifecycle::tree::{Node, quote};
+use crate::lifecycle::tree::Node;
 use crate::lifecycle::validate::Problems;
 
 /// What a command does to PID 1.

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{MAX_CONTAINERS, Subject, fields};
+use crate::foreign::{self, quote};
 use crate::lifecycle::annotations::PREFIX;
 use crate::lifecycle::pod::{Chosen, Template};
 use crate::lifecycle::rule::Rule;
-use crate::lifecycle::tree::{Mark, Node, nearest, quote};
-use crate::lifecycle::validate::{Problems, legible};
+use crate::lifecycle::tree::{Mark, Node, nearest};
+use crate::lifecycle::validate::Problems;
 
 /// What a container is in its Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ fn annotations(metadata: Option<&Node>) -> &[(String, Mark, Node)] {
 /// BE048.
 fn annotated_outside(item: &Node, problems: &mut Problems) {
     for (key, at, _) in annotations(item.get("metadata")).iter().filter(|(key, ..)| is_ours(key)) {
-        problems.warning(*at, &legible(key), "does not reach the Pods from here").is(Rule::OutsideTemplate);
+        problems.warning(*at, &foreign::name(key), "does not reach the Pods from here").is(Rule::OutsideTemplate);
     }
 }
 
@@ -95,7 +96,7 @@ fn scoped_to_nobody(template: &Template, containers: &[(Role, Chosen)], problems
             None => format!("there are {}", names().take(10).map(quote).collect::<Vec<_>>().join(", ")),
         };
         let why = format_args!("there is no container {}; {hint}", quote(&scope));
-        problems.warning(*at, &legible(key), why).is(Rule::UnknownKey);
+        problems.warning(*at, &foreign::name(key), why).is(Rule::UnknownKey);
     }
 }
 

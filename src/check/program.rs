@@ -5,8 +5,9 @@ use std::path::Path;
 use super::Subject;
 use super::image::{Image, Lookup};
 use super::shell::{Joined, Step, script, shell_words, steps};
+use crate::foreign::quote;
 use crate::lifecycle::rule::Rule;
-use crate::lifecycle::tree::{Node, quote};
+use crate::lifecycle::tree::Node;
 use crate::lifecycle::validate::Problems;
 
 /// Where images have their programs that do not say otherwise.

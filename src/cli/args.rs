@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -71,16 +71,6 @@ pub enum Rootless {
 }
 
 impl Global {
-    /// What cannot be done yet is refused, never ignored.
-    pub fn check(&self) -> Result<()> {
-        if self.systemd_cgroup {
-            bail!(
-                "--systemd-cgroup: the systemd cgroup driver is not supported by this version of bookend yet; leave the flag out"
-            );
-        }
-        Ok(())
-    }
-
     pub fn root(&self) -> Result<Root> {
         match &self.root {
             Some(path) => Ok(Root::at(&std::path::absolute(path)?)),
@@ -177,6 +167,8 @@ pub enum Verb {
     Spec(Spec),
     /// Give a container other limits
     Update(Update),
+    /// Print what a container uses, and when it is out of memory
+    Events(Events),
     /// Print what this runtime can do, as JSON
     Features,
     /// Stop a container: preStop, stop signal, grace period, SIGKILL
@@ -349,11 +341,14 @@ pub struct Exec {
     /// Also in a paused container
     #[arg(long)]
     pub ignore_paused: bool,
-    #[arg(long, value_name = "PROFILE", hide = true)]
+    /// Its AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
     pub apparmor: Option<String>,
-    #[arg(long, value_name = "LABEL", hide = true)]
+    /// Its SELinux label
+    #[arg(long, value_name = "LABEL")]
     pub process_label: Option<String>,
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// A cgroup below the container's; on v1 also CONTROLLER[,CONTROLLER]:PATH
+    #[arg(long, value_name = "PATH")]
     pub cgroup: Vec<String>,
 }
 
@@ -421,9 +416,11 @@ pub struct Update {
     /// 1: it runs only when nothing else does
     #[arg(long, value_name = "0|1")]
     pub cpu_idle: Option<i64>,
-    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    /// The span in which --cpu-rt-runtime counts, in microseconds (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_rt_period: Option<u64>,
-    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    /// The most time of realtime processes in a period, in microseconds (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
     pub cpu_rt_runtime: Option<i64>,
     /// The CPUs that it may use: 0-3,7
     #[arg(long, value_name = "LIST")]
@@ -431,8 +428,28 @@ pub struct Update {
     /// The memory nodes that it may use
     #[arg(long, value_name = "LIST")]
     pub cpuset_mems: Option<String>,
-    #[arg(long, value_name = "WEIGHT", hide = true)]
+    /// Its share of block devices among others, 10 to 1000
+    #[arg(long, value_name = "WEIGHT")]
     pub blkio_weight: Option<u16>,
+    /// Its share of the caches, as resctrl writes it: L3:0=7f0
+    #[arg(long, value_name = "SCHEMA")]
+    pub l3_cache_schema: Option<String>,
+    /// Its share of the memory bandwidth: MB:0=20
+    #[arg(long, value_name = "SCHEMA")]
+    pub mem_bw_schema: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Events {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: ContainerId,
+    /// Print what it uses once, and end
+    #[arg(long)]
+    pub stats: bool,
+    /// How often it is printed: 500ms, 2s, 1m
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub interval: std::time::Duration,
 }
 
 #[derive(Debug, Args)]

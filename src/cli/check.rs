@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow};
 use super::args::{Check, CheckFormat, Global};
 use super::with_code;
 use crate::check::{Finding, Image, Options, check};
-use crate::lifecycle::tree::quote;
+use crate::foreign::quote;
 
 pub fn run(global: &Global, args: &Check) -> Result<u8> {
     if args.files.iter().filter(|path| *path == Path::new("-")).count() > 1 {

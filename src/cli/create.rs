@@ -6,7 +6,9 @@ use anyhow::{Context, Result, bail};
 
 use super::args::{Global, HookFlags, run_args};
 use super::log::Log;
+use crate::cgroup::Driver;
 use crate::container::bundle::Bundle;
+use crate::container::capabilities;
 use crate::container::create::{CreateOptions, Created, create};
 use crate::container::exec::hold_namespaces;
 use crate::container::notify::Manager;
@@ -116,6 +118,7 @@ pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) ->
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
         rootless: global.is_rootless(),
+        driver: if global.systemd_cgroup { Driver::Systemd } else { Driver::Files },
         // A preStart hook may install the program (P-01).
         lookup_program: prepared.settings.plan.pre_start.is_empty(),
         dies_with_parent: false,
@@ -135,6 +138,9 @@ pub fn make_with(
     let created = create(&root, &args.id, &prepared.bundle, options, prepared.supervised)?;
     let log = Log::new(global);
     created.warnings.iter().for_each(|warning| log.warn(warning));
+    let process = prepared.bundle.config.process().as_ref();
+    let impossible = process.and_then(|process| capabilities::impossible(process.capabilities()));
+    impossible.iter().for_each(|note| log.note(note));
     if prepared.supervised || plan.stop_signal != Signal::TERM || plan.grace_seconds != DEFAULT_GRACE_SECONDS {
         // Also `stop` of a container without hooks wants to know (S-23).
         prepared.settings.save(&created.dir)?;

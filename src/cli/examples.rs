@@ -222,6 +222,15 @@ pub const PAGES: &[Page] = &[
         exit_codes: RUNTIME,
     },
     Page {
+        verb: "events",
+        group: Group::Runtime,
+        examples: &[
+            Example("bookend events --stats web", "what a container uses now, as one line of JSON"),
+            Example("bookend events --interval 1s web", "every second until it ends, and when it is out of memory"),
+        ],
+        exit_codes: RUNTIME,
+    },
+    Page {
         verb: "features",
         group: Group::Runtime,
         examples: &[Example(

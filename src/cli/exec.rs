@@ -1,16 +1,19 @@
 //! `exec`: one more process in a container.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use oci_spec::runtime::{Capabilities, Capability, Process, UserBuilder};
+use oci_spec::runtime::{Capabilities, Capability, Process};
 
 use super::args::{Exec, Global};
 use super::log::Log;
 use super::lookup;
 use super::with_code;
+use crate::cgroup::Cgroup;
 use crate::container::bundle::{Bundle, read_bounded};
+use crate::container::capabilities;
 use crate::container::config;
 use crate::container::create::write_pid;
 use crate::container::exec::{Child, Console, ExecOptions, spawn};
@@ -22,7 +25,6 @@ use crate::supervisor::relay::Relay;
 
 pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let what = || format!("exec in {}", args.id);
-    refuse_unbuilt(args)?;
     let container = lookup::container(global, &args.id)?;
     if container.state.status(&container.dir) == Status::Stopped {
         bail!("cannot exec in a stopped container");
@@ -35,13 +37,16 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let mut options = ExecOptions::new(process);
     options.preserve_fds = args.preserve_fds;
     options.ignore_paused = args.ignore_paused;
+    options.cgroup = sub_cgroup(&args.cgroup, &container.state).with_context(what)?;
     if let Some(socket) = &args.console_socket {
         options.console = Console::Socket(socket.clone());
     }
+    let impossible = capabilities::impossible(options.process.capabilities());
     let child = spawn(&container.state, &container.dir, &options)
         .map_err(|error| with_code(exit_code(error.code), anyhow!(error).context(what())))?;
     let log = Log::new(global);
     warnings.iter().chain(&child.warnings).for_each(|warning| log.warn(warning));
+    impossible.iter().for_each(|note| log.note(note));
     if let Some(path) = &args.pid_file {
         write_pid(path, child.pid)?;
     }
@@ -53,26 +58,41 @@ fn exit_code(code: i32) -> u8 {
     u8::try_from(code).ok().filter(|code| [126, 127].contains(code)).unwrap_or(125)
 }
 
-fn refuse_unbuilt(args: &Exec) -> Result<()> {
-    let given = [
-        ("--apparmor", args.apparmor.as_deref().is_some_and(|profile| !profile.is_empty())),
-        ("--process-label", args.process_label.as_deref().is_some_and(|label| !label.is_empty())),
-        ("--cgroup", !args.cgroup.is_empty()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => bail!("exec: {flag} is not supported by this version of bookend yet; leave it out"),
-        None => Ok(()),
+/// Where `--cgroup` puts the process: a cgroup below the container's (`PATH`), or one for some v1 controllers each
+/// (`CONTROLLER[,CONTROLLER]:PATH`).
+fn sub_cgroup(given: &[String], state: &State) -> Result<Option<Cgroup>> {
+    let mut places: Vec<(Vec<&str>, &Path)> = Vec::new();
+    for argument in given {
+        let (controllers, path) = match argument.split_once(':') {
+            Some((controllers, path)) if !controllers.is_empty() => (controllers.split(',').collect(), path),
+            Some(_) => {
+                return Err(with_code(2, anyhow!("--cgroup {argument:?}: write [CONTROLLER[,CONTROLLER]:]PATH")));
+            }
+            None if given.len() > 1 => {
+                return Err(with_code(
+                    2,
+                    anyhow!("--cgroup {argument:?}: say of which controller, if it is not for all"),
+                ));
+            }
+            None => (Vec::new(), argument.as_str()),
+        };
+        if let Some(twice) = controllers.iter().find(|name| places.iter().any(|(taken, _)| taken.contains(name))) {
+            return Err(with_code(2, anyhow!("--cgroup {argument:?}: {twice} is given twice")));
+        }
+        places.push((controllers, Path::new(path)));
     }
+    if places.is_empty() { Ok(None) } else { state.cgroup.below(&places).map(Some) }
 }
 
 /// The container's own process with what the command line changes, or the one of `--process`; and warnings.
-fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<(Process, Vec<String>)> {
+fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<String>)> {
     if let Some(path) = &args.process {
         let read = config::process(&read_bounded(path)?);
         let (mut process, warnings) = read.with_context(|| format!("parse {}", path.display()))?;
         if args.tty {
             process.set_terminal(Some(true));
         }
+        set_labels(&mut process, args);
         return Ok((process, warnings));
     }
     if args.command.is_empty() {
@@ -96,8 +116,9 @@ fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<(Process
         let (uid, gid) = user::parse(user).map_err(|error| with_code(2, error.context("--user")))?;
         // As runc: a group that is not named stays the container's, and is not root's by accident (S11).
         let gid = gid.unwrap_or(process.user().gid());
-        let groups = process.user().additional_gids().clone().unwrap_or_default();
-        process.set_user(UserBuilder::default().uid(uid).gid(gid).additional_gids(groups).build()?);
+        let mut user = process.user().clone();
+        user.set_uid(uid).set_gid(gid);
+        process.set_user(user);
     }
     if !args.additional_gids.is_empty() {
         let mut user = process.user().clone();
@@ -109,12 +130,13 @@ fn process(args: &Exec, state: &State, dir: &std::path::Path) -> Result<(Process
     if let Some(no_new_privs) = args.no_new_privs {
         process.set_no_new_privileges(Some(no_new_privs));
     }
-    let warnings = add_capabilities(&mut process, &args.cap);
-    Ok((check(process)?, warnings))
+    set_labels(&mut process, args);
+    add_capabilities(&mut process, &args.cap)?;
+    Ok((check(process)?, Vec::new()))
 }
 
 /// The `process` of the container's configuration as it was at `create`.
-pub fn own_process(state: &State, dir: &std::path::Path) -> Result<Process> {
+pub fn own_process(state: &State, dir: &Path) -> Result<Process> {
     let path = dir.join("config.json");
     let raw = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let bundle = Bundle::parse(&state.bundle, raw)?;
@@ -136,19 +158,25 @@ fn check(process: Process) -> Result<Process> {
     Ok(process)
 }
 
-/// `--cap`: to every set but the inheritable and ambient ones (threats.md S10). As runc: an unknown one is only warned of.
-fn add_capabilities(process: &mut Process, names: &[String]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut added = Capabilities::new();
-    for name in names {
-        match name.strip_prefix("CAP_").unwrap_or(name).parse::<Capability>() {
-            Ok(capability) => drop(added.insert(capability)),
-            Err(_) => warnings.push(format!("--cap {name:?}: unknown capability is dropped")),
-        }
+fn set_labels(process: &mut Process, args: &Exec) {
+    if let Some(profile) = args.apparmor.as_ref().filter(|profile| !profile.is_empty()) {
+        process.set_apparmor_profile(Some(profile.clone()));
     }
-    if added.is_empty() {
-        return warnings;
+    if let Some(label) = args.process_label.as_ref().filter(|label| !label.is_empty()) {
+        process.set_selinux_label(Some(label.clone()));
     }
+}
+
+/// `--cap`: to every set but the inheritable and ambient ones (threats.md S10).
+fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let capability = |name: &String| {
+        let known = name.strip_prefix("CAP_").unwrap_or(name).parse::<Capability>();
+        known.map_err(|_| with_code(2, anyhow!("--cap {name:?}: there is no such capability")))
+    };
+    let added = names.iter().map(capability).collect::<Result<Capabilities>>()?;
     let mut sets = process.capabilities().clone().unwrap_or_default();
     let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
     let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
@@ -156,7 +184,7 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Vec<String> {
     sets.set_effective(effective);
     sets.set_permitted(permitted);
     process.set_capabilities(Some(sets));
-    warnings
+    Ok(())
 }
 
 /// Waits for a process in the foreground: its terminal is carried, our signals are passed on, its code is ours.

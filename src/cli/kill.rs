@@ -3,9 +3,11 @@
 use std::os::fd::AsFd;
 
 use anyhow::{Result, anyhow, bail};
+use oci_spec::runtime::LinuxNamespaceType;
 
 use super::args::{Global, Kill};
 use super::lookup::{self, Container};
+use crate::container::hooks;
 use crate::container::state::Status;
 use crate::lifecycle::signal::Signal;
 use crate::linux::pidfd;
@@ -25,21 +27,33 @@ pub fn run(global: &Global, args: &Kill) -> Result<u8> {
             )
         })?,
     };
+    let all = args.all || signal == Signal::KILL && is_its_cgroup(&container);
     if container.state.has_hooks {
-        match container.ask(Request::Kill { signal, all: args.all, raw: args.raw })? {
+        match container.ask(Request::Kill { signal, all, raw: args.raw })? {
             Some(Answer::Error(text)) => bail!("{text}"),
             Some(_) => return Ok(0),
-            None if container.status() == Status::Stopped => return stopped(args.all),
+            // What init has left behind is still to be reached.
+            None if container.status() == Status::Stopped => {}
             // Killed or raw, it needs no hook and so no supervisor.
             None if signal == Signal::KILL || args.raw => {}
             None => lookup::no_supervisor(&args.id)?,
         }
     }
-    send(&container, signal, args.all)
+    send(&container, signal, all)
+}
+
+/// Whether the death of init does not end the others, as that of a pid namespace's PID 1 does (pid_namespaces(7)).
+fn is_its_cgroup(container: &Container) -> bool {
+    let Ok(config) = hooks::snapshot(&container.state, &container.dir) else { return false };
+    let mut namespaces = config.linux().iter().flat_map(|linux| linux.namespaces()).flatten();
+    !namespaces.any(|found| found.typ() == LinuxNamespaceType::Pid && found.path().is_none())
 }
 
 fn send(container: &Container, signal: Signal, all: bool) -> Result<u8> {
-    if all {
+    if all && signal == Signal::KILL {
+        // None of them is to fork away from it.
+        container.state.cgroup.kill()?;
+    } else if all {
         for pid in container.state.cgroup.pids()? {
             // Gone since it was listed is as good.
             let _ = pidfd::open(pid).and_then(|pidfd| pidfd::send_signal(pidfd.as_fd(), signal.number()));

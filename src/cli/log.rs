@@ -13,11 +13,12 @@ use crate::wall;
 pub struct Log {
     file: Option<PathBuf>,
     format: LogFormat,
+    debug: bool,
 }
 
 impl Log {
     pub fn new(global: &Global) -> Log {
-        Log { file: global.log.clone(), format: global.log_format }
+        Log { file: global.log.clone(), format: global.log_format, debug: global.debug }
     }
 
     /// The same from a command line that is none: its writer reads the log all the same.
@@ -32,7 +33,7 @@ impl Log {
             found.filter(|value| !value.is_empty())
         };
         let format = if value("--log-format").as_deref() == Some("json") { LogFormat::Json } else { LogFormat::Text };
-        Log { file: value("--log").map(PathBuf::from), format }
+        Log { file: value("--log").map(PathBuf::from), format, debug: false }
     }
 
     /// Tells the file alone, of what stderr has in another form.
@@ -63,18 +64,34 @@ impl Log {
         self.to_file("error", &whole);
     }
 
+    /// Tells a warning to the file, and to stderr where there is none: of `create` and `exec` that is the container's own
+    /// output, which callers keep.
     pub fn warn(&self, text: &str) {
-        self.tell("warning", text);
+        match self.file {
+            Some(_) => self.to_file("warning", text),
+            None => self.to_stderr("warning", text),
+        }
+    }
+
+    /// Tells the file alone, or whoever debugs, of what no other runtime speaks of.
+    pub fn note(&self, text: &str) {
+        if self.file.is_some() || self.debug {
+            self.warn(text);
+        }
     }
 
     fn tell(&self, level: &str, text: &str) {
+        self.to_stderr(level, text);
+        self.to_file(level, text);
+    }
+
+    fn to_stderr(&self, level: &str, text: &str) {
         let to_stderr = match (self.format, &self.file) {
             (LogFormat::Json, None) => json(level, text),
             _ => plain(level, text),
         };
         // With stderr closed or full there is nobody left to tell.
         let _ = std::io::stderr().write_all(to_stderr.as_bytes());
-        self.to_file(level, text);
     }
 
     fn to_file(&self, level: &str, text: &str) {

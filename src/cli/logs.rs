@@ -12,10 +12,10 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::args::{Global, Logs};
 use super::{lookup, with_code};
+use crate::foreign::legible;
 use crate::handler::log::parse_file_name;
 use crate::lifecycle::journal::open_regular;
 use crate::lifecycle::model::Hook;
-use crate::lifecycle::timeline::letters::legible;
 use crate::supervisor::control::{self, Request};
 
 /// One attempt's output. They sort in the order of a life.

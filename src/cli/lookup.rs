@@ -10,7 +10,7 @@ use super::log::Log;
 use super::progress::Progress;
 use crate::container::id::ContainerId;
 use crate::container::root::Root;
-use crate::container::state::{State, Status as Oci};
+use crate::container::state::{ContainerError, State, Status as Oci};
 use crate::lifecycle::journal;
 use crate::lifecycle::status::{Status, oci_status};
 use crate::linux::clock;
@@ -34,7 +34,25 @@ pub struct Container {
 
 /// The container of an id below the root that the command line names.
 pub fn container(global: &Global, id: &ContainerId) -> Result<Container> {
-    let root = global.root()?;
+    container_in(global.root()?, global, id)
+}
+
+/// As `container`, for the verbs that no caller of ours calls: without `--root`, a container with hooks is also found in
+/// the other roots that are known, as containerd's shim gives one.
+pub fn container_anywhere(global: &Global, id: &ContainerId) -> Result<Container> {
+    container(global, id).or_else(|error| {
+        let is_not_found = matches!(error.downcast_ref(), Some(ContainerError::NotFound(_)));
+        if global.root.is_some() || !is_not_found {
+            return Err(error);
+        }
+        match history::present(id, None, Root::of_caller()?.path())?.as_deref().and_then(Path::parent) {
+            Some(root) => container_in(Root::at(root), global, id),
+            None => Err(error),
+        }
+    })
+}
+
+fn container_in(root: Root, global: &Global, id: &ContainerId) -> Result<Container> {
     let state = State::load(&root, id)?;
     Ok(Container {
         dir: root.container(id),

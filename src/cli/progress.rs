@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::args::{Global, LogFormat};
+use crate::foreign::legible;
 use crate::lifecycle::journal;
 use crate::lifecycle::time::Instant;
 use crate::lifecycle::waiting::{Waiting, waiting};
@@ -105,7 +106,7 @@ impl Line<'_> {
         let changed = self.shown.as_ref().map(|(shown, _)| (&shown.what, shown.since))
             != now_waiting.as_ref().map(|waiting| (&waiting.what, waiting.since));
         if let (true, Some((shown, _))) = (changed, self.shown.take_if(|_| changed)) {
-            self.say(&format!("{}: over after {}s", printable(&shown.what), (now - shown.since).as_secs()));
+            self.say(&format!("{}: over after {}s", legible(&shown.what), (now - shown.since).as_secs()));
         }
         let Some(waiting) = now_waiting else { return };
         match &mut self.shown {
@@ -113,7 +114,7 @@ impl Line<'_> {
                 let most = waiting
                     .until
                     .map_or(String::new(), |until| format!(", {}s at most", (until - waiting.since).as_secs()));
-                self.say(&format!("waiting for {}{most}", printable(&waiting.what)));
+                self.say(&format!("waiting for {}{most}", legible(&waiting.what)));
                 self.shown = Some((waiting, now));
             }
             Some((shown, last)) if now - *last >= PATIENCE => {
@@ -134,7 +135,7 @@ impl Line<'_> {
 fn spent(waiting: &Waiting, now: Instant) -> String {
     let spent = (now - waiting.since).as_secs();
     let of = waiting.until.map_or(String::new(), |until| format!(" of {}s", (until - waiting.since).as_secs()));
-    format!("{} {spent}s{of}", printable(&waiting.what))
+    format!("{} {spent}s{of}", legible(&waiting.what))
 }
 
 /// The same with a bar, where there is room for it. Without colours, as `NO_COLOR` asks.
@@ -155,11 +156,6 @@ fn redrawn(waiting: &Waiting, now: Instant, width: usize) -> String {
 fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr()).map(|size| size.ws_col);
     size.ok().filter(|columns| *columns > 0).map_or(80, usize::from)
-}
-
-/// Of hooks that somebody else has written.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 #[cfg(test)]

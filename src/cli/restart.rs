@@ -19,6 +19,9 @@ pub struct Again {
     create: run_args::Create,
     /// Those that stood before the verb.
     before: HookFlags,
+    /// Whether systemd makes its cgroup.
+    #[serde(default)]
+    systemd_cgroup: bool,
 }
 
 impl Again {
@@ -26,7 +29,8 @@ impl Again {
 
     /// With every path as the caller's directory means it.
     pub fn of(global: &Global, create: &run_args::Create) -> Result<Again> {
-        let mut again = Again { create: create.clone(), before: global.hooks.clone() };
+        let (create, before) = (create.clone(), global.hooks.clone());
+        let mut again = Again { create, before, systemd_cgroup: global.systemd_cgroup };
         let create = &mut again.create;
         create.bundle = std::path::absolute(&create.bundle)?;
         for path in [&mut create.console_socket, &mut create.pid_file] {
@@ -83,7 +87,7 @@ pub fn run(global: &Global, args: &Id) -> Result<u8> {
 fn restart(global: &Global, args: &Id) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
     let again = Again::load(&container)?;
-    let global = Global { hooks: again.before, ..global.clone() };
+    let global = Global { hooks: again.before, systemd_cgroup: again.systemd_cgroup, ..global.clone() };
     let prepared = prepare(&global, &again.create)?;
     println!("{}: {}", args.id, stop::stop(&container, None)?);
     let log = Log::new(&global);

@@ -16,7 +16,7 @@ use crate::supervisor::control::{Answer, Request};
 use crate::supervisor::settings::Settings;
 
 pub fn run(global: &Global, args: &Stop) -> Result<u8> {
-    let mut container = lookup::container(global, &args.id)?;
+    let mut container = lookup::container_anywhere(global, &args.id)?;
     if args.quiet {
         container.progress = Progress::Quiet;
     }

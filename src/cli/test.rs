@@ -37,6 +37,10 @@ use target::Target;
 use verdict::Verdict;
 
 pub fn run(global: &Global, args: &Test) -> Result<u8> {
+    if global.systemd_cgroup {
+        let text = "--systemd-cgroup: `test` makes the control groups of its containers itself; leave the flag out";
+        return Err(with_code(2, anyhow!(text)));
+    }
     let (troupes, warnings) = cast::of(global, args).map_err(|error| with_code(2, error))?;
     let targets = Targets::open(args).map_err(|error| with_code(2, error))?;
     let log = Log::new(global);

@@ -5,29 +5,31 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use oci_spec::runtime::LinuxIntelRdt;
 use serde_json::{Map, Value, json};
 
 use super::args::{Global, Update};
 use super::lookup;
 use crate::container::config;
+use crate::container::rdt::Group;
 use crate::container::state::{ContainerError, Status};
 
 /// Limits are a page of JSON.
 const LONGEST: u64 = 1 << 20;
 
 pub fn run(global: &Global, args: &Update) -> Result<u8> {
+    let shares = shares(args)?;
     let mut wanted = match &args.resources {
         Some(file) => read(file)?,
         None => json!({}),
     };
-    // What flags say wins, as in runc.
+    // Who names both wants both; runc looks at the file alone.
     merge(&mut wanted, of_flags(args));
-    if wanted.as_object().is_none_or(Map::is_empty) {
+    // A caller's file may have nothing in it that has changed.
+    if args.resources.is_none() && shares.is_none() && wanted.as_object().is_none_or(Map::is_empty) {
         bail!("nothing to change: give --resources FILE or a limit (`bookend update --help` lists them)");
     }
-    // Device rules are the container's for life: callers send them along with what they change.
-    wanted.as_object_mut().map(|fields| fields.remove("devices"));
-    let resources = config::resources(&wanted)?;
+    let (resources, warnings) = config::resources(&wanted)?;
     let container = lookup::container(global, &args.id)?;
     match container.state.status(&container.dir) {
         Status::Created | Status::Running | Status::Paused => {}
@@ -36,8 +38,29 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
     if container.state.cgroup.is_none() {
         bail!("container {} has no control group, so it has no limits: it is rootless without delegation", args.id);
     }
-    container.state.cgroup.set(&resources)?;
+    if let Some(shares) = &shares {
+        let Some(mut group) = Group::load(&container.dir)? else {
+            bail!("--l3-cache-schema, --mem-bw-schema: container {} was created without linux.intelRdt", args.id);
+        };
+        group.change(shares)?;
+    }
+    warnings.iter().for_each(|warning| container.log.warn(warning));
+    container.state.cgroup.update(&resources)?;
+    // No rules are no change: most callers send none. Without root's rights there are none to change.
+    let rules = resources.devices().as_deref().unwrap_or_default();
+    if !rules.is_empty() && !container.state.rootless {
+        let _ = container.state.cgroup.change_devices(rules)?; // it has a cgroup, as was seen above
+    }
     Ok(0)
+}
+
+/// The share of caches and memory bandwidth that flags ask for.
+fn shares(args: &Update) -> Result<Option<LinuxIntelRdt>> {
+    if args.l3_cache_schema.is_none() && args.mem_bw_schema.is_none() {
+        return Ok(None);
+    }
+    let asked = json!({"l3CacheSchema": args.l3_cache_schema, "memBwSchema": args.mem_bw_schema});
+    Ok(Some(serde_json::from_value(asked)?))
 }
 
 /// The object of a file; `-` is standard input.

@@ -88,7 +88,6 @@ fn unbuilt(error: &clap::Error) -> Option<String> {
     let verb = context(error, ContextKind::InvalidSubcommand)?;
     match verb {
         "checkpoint" | "restore" => Some(format!("{verb}: saving a container to disk is not offered by bookend")),
-        "events" => Some(format!("{verb}: not supported by this version of bookend yet")),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use crate::linux::{exit, fd, pidfd};
 use crate::supervisor::control::{Answer, Request};
 
 pub fn run(global: &Global, args: &Id) -> Result<u8> {
-    let code = match lookup::container(global, &args.id) {
+    let code = match lookup::container_anywhere(global, &args.id) {
         Ok(container) if container.state.has_hooks => with_hooks(&container)?,
         Ok(container) => plain(&container)?,
         Err(error) => deleted(global, &args.id).ok_or(error)?,
@@ -31,7 +31,7 @@ pub fn run(global: &Global, args: &Id) -> Result<u8> {
     }
 }
 
-/// The code of a container elsewhere, or of one that its caller deleted a moment ago (interface.md section 5).
+/// The code of a container that its caller deleted a moment ago (interface.md section 5).
 fn deleted(global: &Global, id: &ContainerId) -> Option<Option<i32>> {
     let status = Status::load(&lookup::records(global, id, 0).ok()?).ok()?;
     status.exit.map(|exit| exit.code)

@@ -118,8 +118,8 @@ impl Wanted {
         capability::set(Sets { effective: now.permitted, ..now }).context("make the permitted capabilities effective")
     }
 
-    /// Sets the other four, after the change of user. Returns what cannot be raised, for a warning.
-    pub fn apply(&self) -> Result<Option<String>> {
+    /// Sets the other four, after the change of user.
+    pub fn apply(&self) -> Result<()> {
         let missing = self.sets.permitted & !capability::get().context("capget")?.permitted;
         if missing != 0 {
             bail!("process.capabilities.permitted: bookend itself does not have {}; remove it", names(missing));
@@ -130,14 +130,25 @@ impl Wanted {
             format!("set capabilities (effective [{e}], permitted [{p}], inheritable [{i}])")
         })?;
         capability::clear_ambient().context("clear ambient capabilities")?;
-        // capabilities(7): only what is both permitted and inheritable can be ambient.
-        let possible = self.ambient & self.sets.permitted & self.sets.inheritable;
+        let possible = self.possible_ambient();
         for bit in (0..64).filter(|bit| possible & 1 << bit != 0) {
             capability::raise_ambient(bit).with_context(|| format!("raise {} to ambient", names(1 << bit)))?;
         }
-        let left = self.ambient & !possible;
-        Ok((left != 0).then(|| format!("{} cannot be ambient: not permitted and inheritable", names(left))))
+        Ok(())
     }
+
+    /// capabilities(7): only what is both permitted and inheritable can be ambient.
+    fn possible_ambient(&self) -> u64 {
+        self.ambient & self.sets.permitted & self.sets.inheritable
+    }
+}
+
+/// What a configuration wants to be ambient that by its other sets cannot be (config.md: to be logged). buildah 1.28 writes
+/// that for every container, and runc and crun leave it out without a word.
+pub fn impossible(configured: &Option<LinuxCapabilities>) -> Option<String> {
+    let wanted = Wanted::new(configured);
+    let left = wanted.ambient & !wanted.possible_ambient();
+    (left != 0).then(|| format!("{} cannot be ambient: not permitted and inheritable", names(left)))
 }
 
 #[cfg(test)]
@@ -163,5 +174,16 @@ mod tests {
         assert_eq!(wanted.sets.inheritable, 0);
         assert_eq!(wanted.sets.permitted, 1 << 5);
         assert_eq!(Wanted::new(&None), Wanted::default());
+    }
+
+    #[test]
+    fn what_cannot_be_ambient_is_known_beforehand() {
+        let parse = |configured: serde_json::Value| impossible(&serde_json::from_value(configured).unwrap());
+        let kill = || serde_json::json!(["CAP_KILL"]);
+        assert_eq!(parse(serde_json::json!({"ambient": kill(), "permitted": kill(), "inheritable": kill()})), None);
+        assert_eq!(
+            parse(serde_json::json!({"ambient": kill(), "permitted": kill()})).as_deref(),
+            Some("CAP_KILL cannot be ambient: not permitted and inheritable")
+        );
     }
 }

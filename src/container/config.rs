@@ -1,6 +1,6 @@
-//! What `config.json` may say: the runtime specification, less what this version of bookend does not do yet.
+//! What `config.json` may say: the runtime specification.
 //!
-//! A field that is not implemented is refused by name, never ignored: a container that runs without the protection it
+//! A field that cannot be honoured is refused by name, never ignored: a container that runs without the protection it
 //! asked for is worse than one that does not run. Fields that the specification does not know are ignored, as it demands.
 //! The checks read the JSON, not `oci_spec`'s type, since only the JSON knows where in the file a value stands.
 
@@ -75,9 +75,10 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
     }
     let mut warnings = drop_unknown_capabilities(&mut json);
     warnings.extend(unknown_hooks(&json));
-    let mut check = Check { json: &json, problems: Vec::new() };
+    warnings.extend(kernel_memory(&json));
+    let mut check = Check { json: &json, problems: Vec::new(), warnings: Vec::new() };
     check.all();
-    let problems = check.problems;
+    let (problems, unused) = (check.problems, check.warnings);
     if !problems.is_empty() {
         bail!("{}", problems.join("\n  "));
     }
@@ -88,16 +89,17 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
         Some(Err(_)) if adapted || !warnings.is_empty() => serde_json::from_value(json)?,
         Some(spec) => spec.map_err(|error| positioned(&error))?,
     };
+    warnings.extend(unused);
     Ok((spec, warnings))
 }
 
-/// `linux.resources` by itself, as `update` gets it: the same rules hold for it.
-pub fn resources(given: &Value) -> Result<LinuxResources> {
+/// `linux.resources` by itself, as `update` gets it: the same rules hold for it. Gives it with the warnings.
+pub fn resources(given: &Value) -> Result<(LinuxResources, Vec<String>)> {
     let mut whole = super::spec::template(false);
     whole["linux"]["resources"] = given.clone();
-    let (spec, _) = parse(&serde_json::to_vec(&whole)?)?;
+    let (spec, warnings) = parse(&serde_json::to_vec(&whole)?)?;
     let linux = spec.linux().as_ref();
-    Ok(linux.and_then(|linux| linux.resources().clone()).unwrap_or_default())
+    Ok((linux.and_then(|linux| linux.resources().clone()).unwrap_or_default(), warnings))
 }
 
 /// serde_json's words with the position in front: `line 3 column 7: expected value`.
@@ -140,16 +142,25 @@ fn unknown_hooks(json: &Value) -> Vec<String> {
     unknown.map(warning).collect()
 }
 
+/// Deprecated by the specification, and refused by kernels since 5.16. docker 20.10 passes it on, and runc leaves it out.
+fn kernel_memory(json: &Value) -> Option<String> {
+    let field = "linux.resources.memory.kernel";
+    let given = json.pointer("/linux/resources/memory/kernel").is_some_and(|limit| !is_empty(limit));
+    given.then(|| format!("{field}: not set, since kernels have no such limit any more; memory.limit counts it in"))
+}
+
 struct Check<'a> {
     json: &'a Value,
     problems: Vec<String>,
+    /// What is no problem but has no effect.
+    warnings: Vec<String>,
 }
 
 impl<'a> Check<'a> {
     fn all(&mut self) {
         self.version();
         self.nul_bytes(self.json, &mut String::new());
-        self.unsupported();
+        self.impossible();
         self.root();
         self.process();
         self.scheduling();
@@ -234,28 +245,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn unsupported(&mut self) {
-        for field in [
-            "process.apparmorProfile",
-            "process.selinuxLabel",
-            "linux.mountLabel",
-            "linux.intelRdt",
-            "linux.netDevices",
-            "linux.resources.blockIO",
-            "linux.resources.hugepageLimits",
-            "linux.resources.network",
-            "linux.resources.rdma",
-            "linux.resources.unified",
-            "linux.resources.cpu.realtimeRuntime",
-            "linux.resources.cpu.realtimePeriod",
-            "linux.resources.memory.kernel",
-            "linux.resources.memory.kernelTCP",
-            "linux.resources.memory.checkBeforeUpdate",
-        ] {
-            if !is_empty(self.get(field)) {
-                self.problem(field, UNSUPPORTED);
-            }
-        }
+    fn impossible(&mut self) {
         for platform in ["solaris", "windows", "vm", "zos", "freebsd"] {
             if !is_empty(self.get(platform)) {
                 self.problem(platform, "bookend runs Linux containers only; remove it");
@@ -353,12 +343,14 @@ impl<'a> Check<'a> {
                 _ => {}
             }
             for name in ["uidMappings", "gidMappings"] {
-                if !is_empty(&mount[name]) {
-                    self.problem(&format!("{field}.{name}"), UNSUPPORTED);
-                }
+                self.id_map(&format!("{field}.{name}"), mount[name].as_array().map_or(&[], Vec::as_slice));
             }
-            if let Err(error) = rootfs::check_mount(mount) {
-                self.problem(&format!("{field} ({destination})"), error);
+            let field = format!("{field} ({destination})");
+            match rootfs::check_mount(mount, self.has_namespace("user")) {
+                Err(error) => self.problem(&field, error),
+                Ok(unused) => self.warnings.extend(unused.iter().map(|option| {
+                    format!("{field}: option {option:?} has no effect on a bind mount: it is one of a file system")
+                })),
             }
         }
         let propagation = self.text("linux.rootfsPropagation");
@@ -421,15 +413,19 @@ impl<'a> Check<'a> {
             if maps.is_empty() && self.has_new_namespace("user") {
                 self.problem(&field, "missing: a new user namespace needs at least one mapping");
             }
-            for (index, map) in maps.iter().enumerate() {
-                let number = |key: &str| map[key].as_u64().unwrap_or(0);
-                let size = number("size");
-                let last = number("hostID").max(number("containerID")).saturating_add(size);
-                if size == 0 {
-                    self.problem(&format!("{field}[{index}].size"), "0: nothing would be mapped");
-                } else if last > u64::from(u32::MAX) {
-                    self.problem(&format!("{field}[{index}]"), "reaches beyond the last id, 4294967294");
-                }
+            self.id_map(&field, maps);
+        }
+    }
+
+    fn id_map(&mut self, field: &str, maps: &[Value]) {
+        for (index, map) in maps.iter().enumerate() {
+            let number = |key: &str| map[key].as_u64().unwrap_or(0);
+            let size = number("size");
+            let last = number("hostID").max(number("containerID")).saturating_add(size);
+            if size == 0 {
+                self.problem(&format!("{field}[{index}].size"), "0: nothing would be mapped");
+            } else if last > u64::from(u32::MAX) {
+                self.problem(&format!("{field}[{index}]"), "reaches beyond the last id, 4294967294");
             }
         }
     }
@@ -473,6 +469,12 @@ impl<'a> Check<'a> {
     }
 
     fn resources(&mut self) {
+        self.device_rules();
+        self.block_io();
+        self.other_limits();
+    }
+
+    fn device_rules(&mut self) {
         for (index, rule) in self.list("linux.resources.devices").iter().enumerate() {
             let field = format!("linux.resources.devices[{index}]");
             let kind = rule["type"].as_str().unwrap_or("");
@@ -491,6 +493,71 @@ impl<'a> Check<'a> {
                     self.problem(&format!("{field}.{number}"), format!("{value} is out of range"));
                 }
             }
+        }
+    }
+
+    /// config-linux.md "Block IO": weights are from 10 to 1000, and 0 stands for none.
+    fn block_io(&mut self) {
+        const BLOCK_IO: &str = "linux.resources.blockIO";
+        let devices = |field: &str| (format!("{BLOCK_IO}.{field}"), self.list(&format!("{BLOCK_IO}.{field}")));
+        let (weights, of_devices) = devices("weightDevice");
+        let throttles =
+            ["ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS"].map(|what| devices(&format!("throttle{what}Device")));
+        let entries = |(field, list): (String, &'a [Value])| {
+            list.iter().enumerate().map(move |(index, entry)| (format!("{field}[{index}]"), entry)).collect::<Vec<_>>()
+        };
+        let weighted = entries((weights, of_devices));
+        for (field, entry) in
+            weighted.iter().map(|(field, entry)| (field.as_str(), *entry)).chain([(BLOCK_IO, self.get(BLOCK_IO))])
+        {
+            match entry["weight"].as_u64() {
+                Some(weight) if weight != 0 && !(10..=1000).contains(&weight) => {
+                    self.problem(&format!("{field}.weight"), format!("{weight} is not within 10 to 1000"));
+                }
+                _ => {}
+            }
+            if entry["leafWeight"].as_u64().is_some_and(|weight| weight != 0) {
+                self.problem(&format!("{field}.leafWeight"), "kernels since 5.0 have no such setting; remove it");
+            }
+        }
+        for (field, device) in weighted.iter().cloned().chain(throttles.into_iter().flat_map(entries)) {
+            for number in ["major", "minor"] {
+                match device[number].as_i64().map(u32::try_from) {
+                    Some(Ok(_)) => {}
+                    _ => self.problem(&format!("{field}.{number}"), format!("{} is no device number", device[number])),
+                }
+            }
+        }
+    }
+
+    fn other_limits(&mut self) {
+        for (index, limit) in self.list("linux.resources.hugepageLimits").iter().enumerate() {
+            let size = limit["pageSize"].as_str().unwrap_or("");
+            let number = ["KB", "MB", "GB"].iter().find_map(|unit| size.strip_suffix(unit));
+            if number.and_then(|number| number.parse::<u32>().ok()).is_none() {
+                let field = format!("linux.resources.hugepageLimits[{index}].pageSize");
+                self.problem(&field, format!("{size:?} is not a size like 64KB, 2MB or 1GB"));
+            }
+        }
+        let is_name = |name: &str| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '/');
+        for (index, interface) in self.list("linux.resources.network.priorities").iter().enumerate() {
+            if !interface["name"].as_str().is_some_and(is_name) {
+                let field = format!("linux.resources.network.priorities[{index}].name");
+                self.problem(&field, format!("{} is not the name of an interface", interface["name"]));
+            }
+        }
+        for (device, limit) in self.get("linux.resources.rdma").as_object().into_iter().flatten() {
+            let field = format!("linux.resources.rdma.{}", device.escape_debug());
+            if !is_name(device) {
+                self.problem(&field, "not the name of an RDMA device");
+            } else if ["hcaHandles", "hcaObjects"].iter().all(|kind| limit[kind].is_null()) {
+                self.problem(&field, "limits nothing: give hcaHandles or hcaObjects");
+            }
+        }
+        if let Some(idle) = self.get("linux.resources.cpu.idle").as_i64()
+            && ![0, 1].contains(&idle)
+        {
+            self.problem("linux.resources.cpu.idle", format!("{idle} is neither 0 nor 1"));
         }
     }
 
@@ -546,8 +613,6 @@ impl<'a> Check<'a> {
     }
 }
 
-const UNSUPPORTED: &str = "not supported by this version of bookend yet; remove it";
-
 /// The opposite of `is_empty`.
 fn given(value: &Value) -> bool {
     !is_empty(value)
@@ -601,35 +666,15 @@ mod tests {
     }
 
     #[test]
-    fn every_unsupported_field_is_refused_by_name() {
-        for (field, value) in [
-            ("process.apparmorProfile", json!("x")),
-            ("process.selinuxLabel", json!("x")),
-            ("linux.mountLabel", json!("x")),
-            ("linux.intelRdt", json!({"closID": "x"})),
-            ("linux.netDevices", json!({"eth0": {}, "eth1": {"name": "x"}})),
-            ("linux.resources.blockIO", json!({"weight": 10})),
-            ("linux.resources.hugepageLimits", json!([{"pageSize": "2MB", "limit": 0}])),
-            ("linux.resources.network", json!({"classID": 7})),
-            ("linux.resources.rdma", json!({"mlx5_1": {"hcaHandles": 3}})),
-            ("linux.resources.unified", json!({"memory.high": "max"})),
-            ("linux.resources.cpu.realtimeRuntime", json!(1)),
-            ("linux.resources.memory.kernel", json!(1)),
-        ] {
-            let error = refused(&format!("/{}", field.replace('.', "/")), value);
-            assert_eq!(error, format!("{field}: {UNSUPPORTED}"));
-        }
-    }
-
-    #[test]
-    fn null_and_empty_values_of_unsupported_fields_are_fine() {
+    fn null_and_empty_values_ask_for_nothing() {
         for (pointer, value) in [
             ("/linux/seccomp", Value::Null),
             ("/process/apparmorProfile", json!("")),
+            ("/process/scheduler", Value::Null),
+            ("/linux/netDevices", json!({})),
             ("/linux/resources/blockIO", json!({"weight": 0})),
             ("/linux/resources/unified", json!({})),
             ("/linux/resources/hugepageLimits", json!([])),
-            ("/linux/netDevices", json!({})),
         ] {
             with(pointer, value).unwrap_or_else(|error| panic!("{pointer}: {error:#}"));
         }
@@ -666,9 +711,28 @@ mod tests {
             (
                 "/mounts/0/uidMappings",
                 json!([{"containerID": 0, "hostID": 1, "size": 1}]),
-                "mounts[0].uidMappings: not supported",
+                "mounts[0] (/proc): uidMappings and gidMappings are for bind mounts only",
             ),
-            ("/mounts/1/options", json!(["tmpcopyup"]), "mounts[1] (/dev): option \"tmpcopyup\" is not supported"),
+            (
+                "/mounts/0",
+                json!({"destination": "/v", "source": "/s", "type": "bind",
+                    "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}),
+                "mounts[0] (/v): uidMappings and gidMappings need each other",
+            ),
+            (
+                "/mounts/0",
+                json!({"destination": "/v", "source": "/s", "type": "bind", "options": ["ridmap"]}),
+                "mounts[0] (/v): idmap needs uidMappings and gidMappings, or a user namespace",
+            ),
+            (
+                "/mounts/0/gidMappings",
+                json!([{"containerID": 0, "hostID": 1, "size": 0}]),
+                "mounts[0].gidMappings[0].size: 0",
+            ),
+            ("/mounts/0/options", json!(["tmpcopyup"]), "mounts[0] (/proc): option \"tmpcopyup\" is for a new tmpfs"),
+            ("/mounts/1/options", json!(["idmap"]), "mounts[1] (/dev): option \"idmap\" is for bind mounts only"),
+            ("/mounts/1/options", json!(["remount", "size=1"]), "mounts[1] (/dev): option \"size=1\": remount changes"),
+            ("/mounts/1/options", json!(["move"]), "mounts[1] (/dev): option \"move\": the runtime specification has"),
             ("/linux/namespaces/0/type", json!("pidd"), "linux.namespaces[0].type: unknown namespace \"pidd\""),
             ("/linux/namespaces/9", json!({"type": "pid"}), "linux.namespaces[5]: namespace pid is given twice"),
             ("/linux/namespaces/4/type", json!("cgroup"), "linux.namespaces: no mount namespace"),
@@ -723,6 +787,38 @@ mod tests {
                 json!({"kernel.hostname": "x"}),
                 "linux.sysctl.kernel.hostname: \"x\" contradicts hostname",
             ),
+            (
+                "/linux/resources/blockIO",
+                json!({"weight": 9}),
+                "linux.resources.blockIO.weight: 9 is not within 10 to 1000",
+            ),
+            (
+                "/linux/resources/blockIO",
+                json!({"leafWeight": 10}),
+                "linux.resources.blockIO.leafWeight: kernels since 5.0 have no such setting",
+            ),
+            (
+                "/linux/resources/blockIO",
+                json!({"weightDevice": [{"major": 8, "minor": 0, "weight": 1001}]}),
+                "linux.resources.blockIO.weightDevice[0].weight: 1001 is not within 10 to 1000",
+            ),
+            (
+                "/linux/resources/blockIO",
+                json!({"throttleReadIOPSDevice": [{"major": -1, "minor": 0, "rate": 5}]}),
+                "linux.resources.blockIO.throttleReadIOPSDevice[0].major: -1 is no device number",
+            ),
+            (
+                "/linux/resources/hugepageLimits",
+                json!([{"pageSize": "2MB/../x", "limit": 5}]),
+                "linux.resources.hugepageLimits[0].pageSize: \"2MB/../x\" is not a size",
+            ),
+            (
+                "/linux/resources/network",
+                json!({"priorities": [{"name": "a b", "priority": 1}]}),
+                "linux.resources.network.priorities[0].name: \"a b\" is not the name",
+            ),
+            ("/linux/resources/rdma", json!({"mlx5_1": {}}), "linux.resources.rdma.mlx5_1: limits nothing"),
+            ("/linux/resources/cpu", json!({"idle": 2}), "linux.resources.cpu.idle: 2 is neither 0 nor 1"),
             ("/hooks", json!({"poststop": [{"path": "x"}]}), "hooks.poststop[0].path: \"x\" is not an absolute path"),
             ("/windows", json!({"layerFolders": ["x"]}), "windows: bookend runs Linux containers only"),
         ] {
@@ -736,7 +832,7 @@ mod tests {
         let mut spec = spec::template(false);
         spec["process"]["args"] = json!([]);
         spec["process"]["cwd"] = json!("x");
-        spec["linux"]["mountLabel"] = json!("x");
+        spec["linux"]["netDevices"] = json!({"a/b": {}});
         let error = format!("{:#}", parse(&serde_json::to_vec(&spec).unwrap()).unwrap_err());
         assert_eq!(error.lines().count(), 3, "{error}");
     }
@@ -748,6 +844,14 @@ mod tests {
         let process = spec.process().as_ref().unwrap();
         let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
         assert_eq!(bounding.len(), 1);
+    }
+
+    #[test]
+    fn a_limit_of_kernel_memory_is_left_out_with_a_warning() {
+        let (_, warnings) = with("/linux/resources/memory", json!({"kernel": 4096})).unwrap();
+        assert!(warnings[0].starts_with("linux.resources.memory.kernel: not set"), "{warnings:?}");
+        let (_, warnings) = with("/linux/resources/memory", json!({"kernel": 0})).unwrap();
+        assert_eq!(warnings, [""; 0]);
     }
 
     #[test]

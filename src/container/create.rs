@@ -11,25 +11,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, geteuid};
-use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
+use oci_spec::runtime::{LinuxNamespaceType as Kind, LinuxResources, Spec};
 
 use super::bundle::Bundle;
 use super::hooks::{self, Point};
 use super::id::ContainerId;
 use super::init::{self, Birth};
+use super::labels::{self, Labels};
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
 use super::nature::Nature;
+use super::net_devices::{self, Moved};
 use super::root::Root;
 use super::rootfs::Sources;
 use super::seccomp::{Connection, Filter};
 use super::start;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State, Status};
-use super::{idmap, notify, process, terminal, user};
-use crate::cgroup::Cgroup;
+use super::{delegation, idmap, notify, process, rdt, terminal, user};
+use crate::cgroup::{Cgroup, Driver, Scope};
 use crate::linux::clone::{self, Cloned};
 use crate::linux::process::{NoReturn, exit_now};
-use crate::linux::procfs::Procfs;
+use crate::linux::procfs::{self, Procfs};
 use crate::linux::{clock, fd, pidfd};
 use crate::wall;
 
@@ -44,6 +46,8 @@ pub struct CreateOptions {
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub rootless: bool,
+    /// Who makes its cgroup.
+    pub driver: Driver,
     /// Whether a program that cannot be found is an error already now (P-01); no when a preStart hook may install it.
     pub lookup_program: bool,
     /// Init is killed when its parent, the caller, ends (S-27).
@@ -61,6 +65,7 @@ impl Default for CreateOptions {
             no_pivot: false,
             no_new_keyring: false,
             rootless: !nix::unistd::geteuid().is_root(),
+            driver: Driver::Files,
             lookup_program: true,
             dies_with_parent: false,
             notify: false,
@@ -97,6 +102,8 @@ impl Created {
 struct Undo {
     dir: Option<PathBuf>,
     cgroup: Option<Cgroup>,
+    rdt: Option<rdt::Group>,
+    devices: Option<Moved>,
     init: Option<(Pid, OwnedFd)>,
     pid_file: Option<PathBuf>,
 }
@@ -104,7 +111,10 @@ struct Undo {
 impl Undo {
     // By field: replacing the value would drop it.
     fn disarm(&mut self) {
-        (self.dir, self.cgroup, self.init, self.pid_file) = (None, None, None, None);
+        (self.dir, self.cgroup, self.rdt, self.init, self.pid_file) = (None, None, None, None, None);
+        if let Some(devices) = self.devices.take() {
+            devices.keep();
+        }
     }
 }
 
@@ -115,6 +125,8 @@ impl Drop for Undo {
         if let Some(pid_file) = &self.pid_file {
             let _ = fs::remove_file(pid_file);
         }
+        // While there is a network namespace that they can come back from.
+        drop(self.devices.take());
         if let Some((pid, pidfd)) = &self.init {
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
             let _ = waitpid(*pid, None);
@@ -122,6 +134,9 @@ impl Drop for Undo {
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.kill();
             let _ = cgroup.delete();
+        }
+        if let Some(group) = &self.rdt {
+            let _ = group.remove();
         }
         if let Some(dir) = &self.dir {
             let _ = fs::remove_dir_all(dir);
@@ -145,7 +160,11 @@ pub fn create(
     let agent = filter.as_ref().map_or(Ok(None), Filter::reach_agent)?;
     let namespaces = Namespaces::open(&bundle.config)?;
     check_rights(&namespaces, options)?;
-    let cgroup = plan_cgroup(&bundle.config, id, options.rootless)?;
+    net_devices::check(&bundle.config, &namespaces, options.rootless)?;
+    check_labels(&bundle.config)?;
+    let rdt = rdt::Group::of(&bundle.config, id)?;
+    let cgroup = plan_cgroup(&bundle.config, id, options)?;
+    let scope = plan_scope(&cgroup, id, &bundle.config)?;
 
     let mut undo = Undo::default();
     let dir = make_directory(root, id, &mut undo)?;
@@ -154,10 +173,16 @@ pub fn create(
     let mut state = first_state(id, bundle, &cgroup, options, has_hooks)?;
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     filter.as_ref().map_or(Ok(()), |filter| filter.save(&dir))?;
-    let nature = Nature::of(&bundle.config);
+    let nature = Nature::of(&bundle.config, options.no_new_keyring);
     nature.save(&dir)?;
+    rdt.as_ref().map_or(Ok(()), |group| group.save(&dir))?;
     // The directory says what there is before there is anything (R1).
-    make_cgroup(&cgroup, &bundle.config, options.rootless, &mut undo)?;
+    if scope.is_none() {
+        cgroup.create()?;
+        undo.cgroup = Some(cgroup.clone());
+        set_limits(&cgroup, &bundle.config, options.rootless)?;
+    }
+    make_rdt(rdt.as_ref(), &mut undo)?;
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
     let listener = start::listen_in(fd::open_path(&dir)?.as_fd()).context("bind start.sock")?;
     let (ours, theirs) = link::pair()?;
@@ -181,9 +206,18 @@ pub fn create(
     let init = ProcessId::of(pid)?;
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
 
-    let raising =
-        Raising { bundle, namespaces, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, agent };
-    let (mut terminal, mut warnings) = raising.serve(ours.as_fd())?;
+    let raising = Raising {
+        bundle,
+        namespaces,
+        state: &state,
+        dir: &dir,
+        proc_dir: proc_dir.as_fd(),
+        in_cgroup,
+        rdt,
+        agent,
+        scope,
+    };
+    let (mut terminal, mut warnings) = raising.serve(ours.as_fd(), &mut undo)?;
     warnings.splice(0..0, bundle.warnings.iter().cloned().chain(warned));
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
     if let (Some(socket), Some(master)) = (&console, &terminal) {
@@ -222,9 +256,31 @@ fn check_rights(namespaces: &Namespaces, options: &CreateOptions) -> Result<()> 
     Ok(())
 }
 
-fn plan_cgroup(config: &Spec, id: &ContainerId, rootless: bool) -> Result<Cgroup> {
+fn check_labels(config: &Spec) -> Result<()> {
+    labels::check_mounts(config)?;
+    config.process().as_ref().map_or(Ok(()), |process| Labels::of(process).check())
+}
+
+fn plan_cgroup(config: &Spec, id: &ContainerId, options: &CreateOptions) -> Result<Cgroup> {
     let path = config.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
-    Cgroup::plan(path, id.as_str(), rootless)
+    match options.driver {
+        Driver::Files => {
+            let cgroup = Cgroup::plan(path, id.as_str(), options.rootless)?;
+            resources(config).map_or(Ok(()), |resources| cgroup.check(resources))?;
+            Ok(cgroup)
+        }
+        Driver::Systemd => Cgroup::plan_unit(path, id.as_str(), options.rootless),
+    }
+}
+
+/// What systemd is to make, where it makes the cgroup.
+fn plan_scope(cgroup: &Cgroup, id: &ContainerId, config: &Spec) -> Result<Option<Scope>> {
+    let resources = resources(config).cloned().unwrap_or_default();
+    cgroup.scope(id.as_str(), &config.annotations().clone().unwrap_or_default(), &resources)
+}
+
+fn resources(config: &Spec) -> Option<&LinuxResources> {
+    config.linux().as_ref()?.resources().as_ref()
 }
 
 fn make_directory(root: &Root, id: &ContainerId, undo: &mut Undo) -> Result<PathBuf> {
@@ -294,10 +350,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     errno == Some(libc::EPIPE)
 }
 
-fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) -> Result<()> {
-    cgroup.create()?;
-    undo.cgroup = Some(cgroup.clone());
-    let resources = config.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+fn set_limits(cgroup: &Cgroup, config: &Spec, rootless: bool) -> Result<()> {
+    let resources = resources(config);
     resources.map_or(Ok(()), |resources| cgroup.set(resources))?;
     // Without a rule too, as runc: nothing but the usual devices. In a user namespace the kernel makes no device nodes,
     // and its user can open on the host what the container can.
@@ -305,8 +359,15 @@ fn make_cgroup(cgroup: &Cgroup, config: &Spec, rootless: bool, undo: &mut Undo) 
         let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         // Without any cgroup there is nothing to set them on; `Cgroup::plan` allows that to rootless containers only.
         let _ = cgroup.set_devices(rules)?;
+        delegation::owner(config).map_or(Ok(()), |owner| cgroup.delegate(owner))?;
     }
     Ok(())
+}
+
+fn make_rdt(group: Option<&rdt::Group>, undo: &mut Undo) -> Result<()> {
+    let Some(group) = group else { return Ok(()) };
+    undo.rdt = Some(group.clone());
+    group.make()
 }
 
 /// Clones init: in its new namespaces, and born in its v2 cgroup where it can be (the last of what is returned).
@@ -343,8 +404,8 @@ pub(super) fn by_helper(
         Cloned::Child => {
             let _guard = NoReturn;
             drop(ours);
-            let report = |message: &Message| link::send(theirs.as_fd(), message, None);
-            let help = || -> Result<Option<Pid>> {
+            let report = |message: &Message, pidfd| link::send(theirs.as_fd(), message, pidfd);
+            let help = || -> Result<Option<(Pid, OwnedFd)>> {
                 // Nothing of the container may look into us (S1, S24).
                 crate::linux::process::set_dumpable(false).context("become non-dumpable")?;
                 link::request(theirs.as_fd(), &Message::MapIds, &Message::Mapped { pid: 0 })?;
@@ -352,7 +413,7 @@ pub(super) fn by_helper(
                 let flags = flags | nix::sched::CloneFlags::CLONE_PARENT;
                 match clone::clone(flags, None).with_context(|| format!("clone with {flags:?}"))? {
                     Cloned::Child => Ok(None),
-                    Cloned::Parent { pid, .. } => Ok(Some(pid)),
+                    Cloned::Parent { pid, pidfd, .. } => Ok(Some((pid, pidfd))),
                 }
             };
             let told = match help() {
@@ -360,8 +421,8 @@ pub(super) fn by_helper(
                     child();
                     exit_now(125)
                 }
-                Ok(Some(pid)) => report(&Message::Cloned { pid: pid.as_raw() }),
-                Err(error) => report(&Message::Failed(Failure::of(&error))),
+                Ok(Some((pid, pidfd))) => report(&Message::Cloned { pid: pid.as_raw() }, Some(pidfd.as_fd())),
+                Err(error) => report(&Message::Failed(Failure::of(&error)), None),
             };
             exit_now(told.is_err().into())
         }
@@ -370,15 +431,18 @@ pub(super) fn by_helper(
             let made = attend(&ours, helper, in_cgroup, admit);
             drop(ours);
             waitpid(helper, None).context("wait for the helper")?;
-            let pid = made?;
-            // Our child, which only we reap: the number is its own.
-            let pidfd = pidfd::open(pid).context("pidfd_open")?;
+            let (pid, pidfd) = made?;
             Ok((pid, pidfd, in_cgroup))
         }
     }
 }
 
-fn attend(link: &OwnedFd, helper: Pid, in_cgroup: bool, admit: impl FnOnce(Pid, bool) -> Result<()>) -> Result<Pid> {
+fn attend(
+    link: &OwnedFd,
+    helper: Pid,
+    in_cgroup: bool,
+    admit: impl FnOnce(Pid, bool) -> Result<()>,
+) -> Result<(Pid, OwnedFd)> {
     match link::receive(link.as_fd())? {
         Some((Message::MapIds, _)) => admit(helper, in_cgroup)?,
         Some((Message::Failed(failure), _)) => bail!(failure),
@@ -386,7 +450,7 @@ fn attend(link: &OwnedFd, helper: Pid, in_cgroup: bool, admit: impl FnOnce(Pid, 
     }
     link::send(link.as_fd(), &Message::Mapped { pid: helper.as_raw() }, None)?;
     match link::receive(link.as_fd())? {
-        Some((Message::Cloned { pid }, _)) => Ok(Pid::from_raw(pid)),
+        Some((Message::Cloned { pid }, Some(pidfd))) => Ok((Pid::from_raw(pid), pidfd)),
         Some((Message::Failed(failure), _)) => bail!(failure),
         other => bail!("the helper said {other:?}, expected Cloned"),
     }
@@ -400,24 +464,30 @@ struct Raising<'a> {
     dir: &'a Path,
     proc_dir: BorrowedFd<'a>,
     in_cgroup: bool,
+    rdt: Option<rdt::Group>,
     /// Of its seccomp filter.
     agent: Option<Connection>,
+    /// What systemd is to make of init, who then is not in its cgroup yet.
+    scope: Option<Scope>,
 }
 
 impl Raising<'_> {
     /// Answers until init is ready. Returns the master of its terminal, and warnings.
-    fn serve(&self, link: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, Vec<String>)> {
+    fn serve(&self, link: BorrowedFd<'_>, undo: &mut Undo) -> Result<(Option<OwnedFd>, Vec<String>)> {
         let (mut terminal, mut warnings) = (None, Vec::new());
         loop {
             match link::receive(link)? {
                 Some((Message::MapIds, _)) => {
                     let pid = Pid::from_raw(self.state.pid);
                     self.map_ids(pid)?;
+                    self.rdt.as_ref().map_or(Ok(()), |group| group.admit(pid))?;
+                    undo.devices = self.move_devices()?;
                     link::send(link, &Message::Mapped { pid: pid.as_raw() }, None)?;
                     // From here on init makes its mounts, and does not wait for us.
                     state::write_down(self.dir, &identity(self.state), self.state, None)?;
+                    let born = self.start_scope(pid, undo)? || self.in_cgroup;
                     // On v1 the first move waits for an RCU grace period: as long as init takes for all its mounts.
-                    self.state.cgroup.enter(pid, self.in_cgroup)?;
+                    self.state.cgroup.enter(pid, born)?;
                     // Init may have ended while we were busy; then what it said last is the error, and it is next.
                     match link::send(link, &Message::Admitted, None) {
                         Err(error) if !is_broken_pipe(&error) => return Err(error),
@@ -441,6 +511,21 @@ impl Raising<'_> {
                 None => bail!("init ended before it was ready"),
             }
         }
+    }
+
+    /// Gives it the network devices of the host that it is to have.
+    fn move_devices(&self) -> Result<Option<Moved>> {
+        let network = || procfs::open_namespace(self.proc_dir, "net").context("open the network namespace of init");
+        Moved::into(&self.bundle.config, network)
+    }
+
+    /// Has systemd make the scope, which takes a process; whether that is the way here.
+    fn start_scope(&self, pid: Pid, undo: &mut Undo) -> Result<bool> {
+        let (Some(scope), cgroup) = (&self.scope, &self.state.cgroup) else { return Ok(false) };
+        cgroup.start(scope, pid)?;
+        undo.cgroup = Some(cgroup.clone());
+        set_limits(cgroup, &self.bundle.config, self.state.rootless)?;
+        Ok(true)
     }
 
     /// Maps the ids of its new user namespace.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::hooks;
 use super::id::ContainerId;
+use super::rdt;
 use super::root::Root;
 use super::state::{self, ContainerError, Identity, Init, State, Status};
 use crate::cgroup::Cgroup;
@@ -60,6 +61,11 @@ fn delete_there(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String
     }
     let warnings = state.map(|state| hooks::poststop(&state, &dir)).unwrap_or_default();
     cgroup.delete()?;
+    match rdt::Group::load(&dir) {
+        Ok(group) => group.map_or(Ok(()), |group| group.remove())?,
+        Err(error) if !force => return Err(error),
+        Err(_) => {} // damaged: nobody knows what there was (R4)
+    }
     remove(root, id)?;
     Ok(warnings)
 }

@@ -12,6 +12,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
 use oci_spec::runtime::{LinuxNamespaceType, Process};
 
+use super::id::ContainerId;
+use super::labels::Labels;
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, CLONE_NEWTIME, Join};
 use super::nature::Nature;
@@ -19,7 +21,7 @@ use super::scheduling::{self, Initial};
 use super::seccomp::{Filter, Moment};
 use super::stand_in::StandIn;
 use super::state::{Init, State, Status};
-use super::{create, hooks, idmap, init, limits, process, rootfs, terminal, user};
+use super::{create, hooks, idmap, init, limits, process, rdt, rootfs, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
@@ -47,6 +49,8 @@ pub struct ExecOptions {
     pub stdio: Option<[OwnedFd; 3]>,
     /// A sub-cgroup of the container's with this name, for its whole tree (X-E15); see `Child::in_cgroup`.
     pub cgroup_child: Option<String>,
+    /// Another cgroup than the container's own, below it.
+    pub cgroup: Option<Cgroup>,
     /// Also in a paused container, where it does not run before the container is resumed.
     pub ignore_paused: bool,
     /// What it does in place of its program, which is then not even looked up.
@@ -61,6 +65,7 @@ impl ExecOptions {
             preserve_fds: 0,
             stdio: None,
             cgroup_child: None,
+            cgroup: None,
             ignore_paused: false,
             instead: None,
         }
@@ -111,8 +116,9 @@ pub fn spawn(state: &State, dir: &Path, options: &ExecOptions) -> std::result::R
 
 fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
     process::check_passed(options.preserve_fds)?;
+    Labels::of(&options.process).check()?;
     let console = reach_console(options)?;
-    let init = match (state.status(dir), state.init()) {
+    let init = match state.look(dir) {
         (Status::Created | Status::Running, Some(init)) => init,
         (Status::Paused, Some(init)) if options.ignore_paused => init,
         (Status::Paused, _) => bail!("cannot exec in a paused container (use --ignore-paused to override)"),
@@ -122,7 +128,8 @@ fn spawn_in(state: &State, dir: &Path, options: &ExecOptions) -> Result<Child> {
     let proc = Procfs::open().context("open /proc")?;
     let init_dir = proc.process(init.pid).context("open /proc of init")?;
     let joins = namespaces::of_init(&init, dir, CloneFlags::all() | CLONE_NEWTIME, true)?;
-    let place = Place { state, init: Some(init.pid), child: options.cgroup_child.as_deref() };
+    let place =
+        Place { state, init: Some(init.pid), child: options.cgroup_child.as_deref(), below: options.cgroup.as_ref() };
     let join = || namespaces::join(&joins);
     let user = joins.iter().any(|join| join.kind == CloneFlags::CLONE_NEWUSER);
     if let (true, Some(uid)) = (user, idmap::outside(init_dir.as_fd(), options.process.user().uid())) {
@@ -214,7 +221,7 @@ fn spawn_after_in(held: &[(CloneFlags, OwnedFd)], dir: &Path, options: &ExecOpti
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("make the mounts private")
     };
-    let place = Place { state: &state, init: None, child: options.cgroup_child.as_deref() };
+    let place = Place { state: &state, init: None, child: options.cgroup_child.as_deref(), below: None };
     let proc = Procfs::open().context("open /proc")?;
     let birth = Birth::new(&state, dir, options, proc, user)?;
     born(birth, place, CloneFlags::CLONE_NEWPID, join, || rootfs::fresh_proc(&config), console)
@@ -235,10 +242,15 @@ struct Place<'a> {
     state: &'a State,
     init: Option<Pid>,
     child: Option<&'a str>,
+    /// What it was told to join instead.
+    below: Option<&'a Cgroup>,
 }
 
 impl Place<'_> {
     fn cgroup(&self) -> Result<Cgroup> {
+        if let Some(below) = self.below {
+            return Ok(below.clone());
+        }
         let Some(name) = self.child else { return Ok(self.state.cgroup.clone()) };
         let child = self.state.cgroup.child(name)?;
         child.create()?;
@@ -250,14 +262,15 @@ impl Place<'_> {
     fn admit(&self, cgroup: &Cgroup, helper: Pid, in_cgroup: bool) -> Result<bool> {
         let entered = cgroup.enter(helper, in_cgroup).or_else(|error| match self.init {
             // Controllers are enabled in it (EBUSY), so the kernel takes no process there: to where PID 1 is (X-E01).
-            Some(init) if errno_of(&error) == Some(libc::EBUSY) => {
+            // Who names a cgroup gets that one.
+            Some(init) if errno_of(&error) == Some(libc::EBUSY) && self.below.is_none() => {
                 self.state.cgroup.join_as(init)?.enter(helper, false)
             }
             _ => Err(error),
         });
         match entered {
             Ok(()) => Ok(true),
-            Err(error) if self.state.rootless => {
+            Err(error) if self.state.rootless && self.below.is_none() => {
                 let _ = error; // told by the flag that this returns
                 Ok(false)
             }
@@ -280,6 +293,8 @@ struct Birth<'a> {
     /// The container's, for every process in it (X-E02).
     filter: Option<Filter>,
     nature: Nature,
+    rdt: Option<rdt::Group>,
+    id: ContainerId,
 }
 
 impl<'a> Birth<'a> {
@@ -290,8 +305,9 @@ impl<'a> Birth<'a> {
         proc: Procfs,
         user_namespace: bool,
     ) -> Result<Birth<'a>> {
-        let (filter, nature) = (Filter::load(dir)?, Nature::load(dir)?);
-        Ok(Birth { proc, options, user_namespace, rootless: state.rootless, filter, nature })
+        let (filter, nature, rdt) = (Filter::load(dir)?, Nature::load(dir)?, rdt::Group::load(dir)?);
+        let (rootless, id) = (state.rootless, state.id.clone());
+        Ok(Birth { proc, options, user_namespace, rootless, filter, nature, rdt, id })
     }
 }
 
@@ -323,6 +339,7 @@ fn born(
     };
     let admit = |helper, born_in| {
         in_cgroup &= place.admit(&cgroup, helper, born_in)?;
+        birth.rdt.as_ref().map_or(Ok(()), |group| group.admit(helper))?;
         Ok(())
     };
     let child = || run(&birth, &theirs, verbs_end, settle);
@@ -393,6 +410,9 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     let groups_denied = birth.proc.read_own("setgroups").is_ok_and(|text| text.trim() == "deny");
     settle()?;
     setsid().context("setsid")?;
+    let labels = Labels::of(process);
+    birth.nature.join_keyring(&birth.id, &labels, &birth.proc)?;
+    labels.apply(&birth.proc)?;
     process::place_stdio(birth.options.stdio.as_ref())?;
     terminal::set_up(process, link.as_fd(), false)?;
     // From here on no descriptor of the host is open, whatever name the container gives to one (S9).
@@ -402,9 +422,7 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     let environment = process::environment(process, user::read_passwd, 0);
     let filter = birth.filter.as_ref();
     scheduling::settle(process.exec_cpu_affinity().as_ref())?;
-    for warning in process::set_up(process, &birth.nature, groups_denied, filter, link.as_fd())? {
-        link::send(link.as_fd(), &Message::Warning(warning), None)?;
-    }
+    process::set_up(process, &birth.nature, groups_denied, filter, link.as_fd())?;
     if let Some(stand_in) = birth.options.instead {
         signals::reset().context("reset signals")?;
         // As execve would: whoever listens takes it for begun.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::hooks::Point;
 use super::{capabilities, config, rootfs, seccomp, state};
+use crate::linux::probe::{self, Answer, Call};
 
 /// `bookend features`. `unsafe_annotations` are the keys that change what the runtime does.
 pub fn document(unsafe_annotations: &[String]) -> Value {
@@ -16,14 +17,14 @@ pub fn document(unsafe_annotations: &[String]) -> Value {
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities::all(),
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
+            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
             "seccomp": seccomp::features(),
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
-            "intelRdt": { "enabled": false },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "memoryPolicy": { "modes": config::MEMORY_MODES, "flags": config::MEMORY_FLAGS },
-            "mountExtensions": { "idmap": { "enabled": false } },
-            "netDevices": { "enabled": false },
+            "mountExtensions": { "idmap": { "enabled": probe::try_call(Call::MountSetattr) == Answer::There } },
+            "netDevices": { "enabled": true },
         },
         "annotations": {
             "bookend/version": env!("CARGO_PKG_VERSION"),

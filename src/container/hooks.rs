@@ -109,7 +109,7 @@ pub fn poststop(state: &State, dir: &Path) -> Vec<String> {
 }
 
 /// The configuration as it was at `create`.
-pub(super) fn snapshot(state: &State, dir: &Path) -> Result<Spec> {
+pub fn snapshot(state: &State, dir: &Path) -> Result<Spec> {
     let (_, raw) = read_snapshot(dir)?;
     Ok(Bundle::parse(&state.bundle, raw)?.config)
 }

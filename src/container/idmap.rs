@@ -1,13 +1,17 @@
 //! Which ids of a new user namespace are which ids outside of it (user_namespaces(7)).
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use nix::sched::CloneFlags;
 use nix::unistd::{Pid, getegid, geteuid};
 use oci_spec::runtime::LinuxIdMapping;
 
-use crate::linux::{capability, procfs};
+use crate::linux::clone::{Cloned, clone};
+use crate::linux::process::{NoReturn, exit_now};
+use crate::linux::procfs::{self, Procfs};
+use crate::linux::{capability, fork, reap};
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
@@ -82,18 +86,47 @@ fn by_helper(pid: Pid, kind: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
     Ok(())
 }
 
-/// A uid of the user namespace of a process, as we see it; None where it is not mapped.
-pub fn outside(proc_dir: BorrowedFd<'_>, uid: u32) -> Option<u32> {
-    find(&procfs::read_below(proc_dir, "uid_map").ok()?, uid)
+/// Makes a user namespace with these ids, in which a process waits, and calls `look` with that process's directory in /proc. The
+/// namespace goes with the process, unless `look` has taken a descriptor of it. The caller must be single-threaded.
+pub fn with_namespace<T>(
+    uids: &[LinuxIdMapping],
+    gids: &[LinuxIdMapping],
+    look: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    let (reader, writer) = fork::pipe().context("make a pipe")?;
+    match clone(CloneFlags::CLONE_NEWUSER, None).context("make a user namespace")? {
+        Cloned::Child => {
+            let _stay = NoReturn;
+            drop(writer);
+            let _ = nix::unistd::read(&reader, &mut [0]); // the end of the file, when our parent is done or gone
+            exit_now(0)
+        }
+        Cloned::Parent { pid, pidfd, .. } => {
+            let dir = Procfs::open().and_then(|proc| proc.process(pid));
+            let looked = dir.context("open the process of a new user namespace").and_then(|dir| {
+                write(dir.as_fd(), pid, uids, gids)?;
+                look(dir.as_fd())
+            });
+            drop(writer);
+            reap::wait(pidfd.as_fd()).context("wait for a child")?;
+            looked
+        }
+    }
 }
 
-fn find(map: &str, uid: u32) -> Option<u32> {
-    map.lines().find_map(|line| {
-        let numbers: Vec<u32> = line.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
-        let [inside, outside, size] = numbers[..] else { return None };
-        let offset = uid.checked_sub(inside).filter(|offset| *offset < size)?;
-        outside.checked_add(offset)
-    })
+/// A user namespace with these ids and nobody in it: what an id-mapped mount takes its ids from.
+pub fn namespace(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<OwnedFd> {
+    with_namespace(uids, gids, |dir| procfs::open_namespace(dir, "user").context("open a new user namespace"))
+}
+
+/// A uid of the user namespace of a process, as we see it; None where it is not mapped.
+pub fn outside(proc_dir: BorrowedFd<'_>, uid: u32) -> Option<u32> {
+    procfs::outside(&procfs::read_below(proc_dir, "uid_map").ok()?, uid)
+}
+
+/// A uid of a user namespace that is yet to be made.
+pub fn host_id(mappings: &[LinuxIdMapping], id: u32) -> Option<u32> {
+    procfs::outside(&lines(mappings), id)
 }
 
 #[cfg(test)]
@@ -109,14 +142,6 @@ mod tests {
     #[test]
     fn a_map_is_written_in_the_order_of_the_kernel() {
         assert_eq!(lines(&[map(0, 1000, 1), map(1, 100_000, 65_536)]), "0 1000 1\n1 100000 65536\n");
-    }
-
-    #[test]
-    fn an_id_is_found_from_outside() {
-        let map = "         0       1000          1\n         1     100000      65536\n";
-        assert_eq!(find(map, 0), Some(1000));
-        assert_eq!(find(map, 7), Some(100_006));
-        assert_eq!(find(map, 65_537), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
 use super::bundle::Bundle;
 use super::create::CreateOptions;
 use super::hooks::{self, Point};
+use super::labels::Labels;
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
 use super::nature::Nature;
@@ -21,9 +22,10 @@ use super::rootfs::{self, Prepared, RootfsOptions, Sources};
 use super::seccomp::{Filter, Moment};
 use super::state::{State, Status};
 use super::{limits, process, scheduling, terminal, user};
+use crate::cgroup::Driver;
 use crate::linux::process::{NoReturn, exit_now, set_dumpable, set_parent_death_signal};
 use crate::linux::procfs::Procfs;
-use crate::linux::{fd, keyring, net, signals};
+use crate::linux::{fd, net, signals};
 
 /// Namespaces, by their kind.
 type Held = Vec<(CloneFlags, OwnedFd)>;
@@ -94,7 +96,8 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     }
     let groups_denied = proc.read_own("setgroups").is_ok_and(|text| text.trim() == "deny");
     setsid().context("setsid")?;
-    join_keyring(birth)?;
+    let labels = Labels::of(birth.process());
+    birth.nature.join_keyring(&birth.state.id, &labels, &proc)?;
     enter_time_namespace(birth, &proc)?;
     // While /proc is the host's: it shows the namespaces of whoever opens it, and nobody has put anything over it.
     set_sysctls(birth, &proc)?;
@@ -102,14 +105,16 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     if birth.namespaces.is_new(Kind::Network) {
         net::bring_up_loopback().context("bring up the loopback device")?;
     }
-    let root = match birth.state.cgroup.is_none() {
-        // A cgroup mount is then one of its cgroup namespace.
+    let root = match birth.state.cgroup.is_none() || birth.options.driver == Driver::Systemd {
+        // A cgroup mount is then one of its cgroup namespace; or the cgroup is not there before we are in it.
         true => enter_cgroup(birth, link).and_then(|()| prepare_root(birth, sources))?,
         // The mounts are made while `create` moves us, which on v1 takes it as long.
         false => prepare_root(birth, sources).and_then(|root| enter_cgroup(birth, link).map(|()| root))?,
     };
     hooks_before_pivot(birth, link)?;
     root.enter()?;
+    // For the next execve of ours. Hooks inside the container are under it, too.
+    labels.apply(&proc)?;
     // For who may not look into us while we wait: root sees them in /proc.
     let namespaces = if birth.user_namespace() { namespaces::of_ourselves(&proc)? } else { Vec::new() };
     drop(proc);
@@ -121,9 +126,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     let environment = process::environment(birth.process(), user::read_passwd, birth.listen_fds);
     let filter = birth.filter.as_ref();
     scheduling::forget_callers_cpus();
-    for warning in process::set_up(birth.process(), &birth.nature, groups_denied, filter, link.as_fd())? {
-        warn(link, Some(warning))?;
-    }
+    process::set_up(birth.process(), &birth.nature, groups_denied, filter, link.as_fd())?;
     if birth.options.dies_with_parent {
         // A change of credentials forgets it, so not before now. A parent that is gone already has closed the link.
         set_parent_death_signal(libc::SIGKILL).context("set the signal for the parent's death")?;
@@ -148,14 +151,6 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
 
 fn warn(link: &OwnedFd, warning: Option<String>) -> Result<()> {
     warning.map_or(Ok(()), |warning| link::send(link.as_fd(), &Message::Warning(warning), None))
-}
-
-fn join_keyring(birth: &Birth) -> Result<()> {
-    if birth.options.no_new_keyring {
-        return Ok(());
-    }
-    let name = std::ffi::CString::new(format!("_ses.{}", birth.state.id)).context("name of the keyring")?;
-    keyring::join_session(&name).context("join a new session keyring (--no-new-keyring leaves the caller's)")
 }
 
 /// Waits until we are in our cgroup, where our cgroup namespace must begin.

@@ -124,9 +124,11 @@ pub fn receive(link: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)
     // Almost all are short. Room for the longest would be a page fault for every 4 KiB, in each process anew.
     let peek = || rustix::net::recv(link, &mut [0_u8; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC);
     let length = match rustix::io::retry_on_intr(peek) {
-        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-        length => length.context("receive")?.1,
+        // What a peer that died with unread words of ours leaves behind, once: its last words come after it.
+        Err(rustix::io::Errno::CONNRESET) => rustix::io::retry_on_intr(peek),
+        length => length,
     };
+    let length = length.context("receive")?.1;
     if length > LONGEST {
         bail!("a message of {length} bytes is longer than {LONGEST}");
     }
@@ -134,13 +136,17 @@ pub fn receive(link: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut bytes)];
-    let got = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(link.as_fd(), &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
-    });
+    let mut read = || {
+        rustix::io::retry_on_intr(|| {
+            rustix::net::recvmsg(link.as_fd(), &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+        })
+    };
+    let got = match read() {
+        Err(rustix::io::Errno::CONNRESET) => read(), // it died just now
+        got => got,
+    };
     let got = match got {
         Ok(got) if got.bytes == 0 => return Ok(None),
-        // What a peer that died with unread words of ours leaves behind.
-        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
         got => got.context("receive")?,
     };
     let descriptor = control.drain().find_map(|message| match message {
@@ -193,6 +199,18 @@ mod tests {
             Some((Message::Failed(failure), None)) => assert!(failure.code == 127 && failure.message.len() > 1000),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn the_last_word_of_a_peer_that_died_with_unread_words_of_ours_arrives() {
+        let (ours, theirs) = pair().unwrap();
+        send(ours.as_fd(), &Message::Admitted, None).unwrap();
+        send(theirs.as_fd(), &Message::Failed(Failure { message: "why".to_owned(), code: 1 }), None).unwrap();
+        drop(theirs);
+        assert!(
+            matches!(receive(ours.as_fd()).unwrap(), Some((Message::Failed(failure), None)) if failure.message == "why")
+        );
+        assert!(receive(ours.as_fd()).unwrap().is_none());
     }
 
     #[test]

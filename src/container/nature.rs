@@ -1,6 +1,7 @@
-//! What `linux` says of every process of a container, of init and of those of `exec` alike: personality and memory policy.
+//! What holds for every process of a container, for init and for those of `exec` alike: personality, memory policy, session keyring.
 //! `create` keeps it, when there is any, so that `exec` need not read the configuration again.
 
+use std::ffi::CString;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -9,9 +10,12 @@ use oci_spec::runtime::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::id::ContainerId;
+use super::labels::Labels;
 use super::state::write_file;
 use crate::linux::bits::Bits;
-use crate::linux::{numa, process};
+use crate::linux::procfs::Procfs;
+use crate::linux::{keyring, numa, process};
 
 /// Its name in a state directory.
 const FILE: &str = "nature.json";
@@ -20,6 +24,8 @@ const FILE: &str = "nature.json";
 pub struct Nature {
     personality: Option<Domain>,
     memory: Option<Memory>,
+    /// It keeps its caller's session keyring (--no-new-keyring).
+    callers_keyring: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,14 +36,16 @@ struct Memory {
 }
 
 impl Nature {
-    pub fn of(config: &Spec) -> Nature {
-        let Some(linux) = config.linux().as_ref() else { return Nature::default() };
-        let memory = linux.memory_policy().as_ref().map(|policy| Memory {
+    pub fn of(config: &Spec, callers_keyring: bool) -> Nature {
+        let linux = config.linux().as_ref();
+        let memory = linux.and_then(|linux| linux.memory_policy().as_ref()).map(|policy| Memory {
             mode: policy.mode(),
             flags: policy.flags().clone().unwrap_or_default(),
             nodes: policy.nodes().clone().unwrap_or_default(),
         });
-        Nature { personality: linux.personality().as_ref().map(|personality| personality.domain()), memory }
+        let personality = linux.and_then(|linux| linux.personality().as_ref());
+        let personality = personality.map(|personality| personality.domain());
+        Nature { personality, memory, callers_keyring }
     }
 
     /// Keeps it for `exec` and hooks; of a container that asks for nothing, nothing.
@@ -55,6 +63,17 @@ impl Nature {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Nature::default()),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }
+    }
+
+    /// Joins the container's session keyring, whose label is the process's. `proc` is the host's.
+    pub fn join_keyring(&self, id: &ContainerId, labels: &Labels<'_>, proc: &Procfs) -> Result<()> {
+        if self.callers_keyring {
+            return Ok(());
+        }
+        let name = CString::new(format!("_ses.{id}")).context("name of the keyring")?;
+        labels.while_making_keys(proc, || {
+            keyring::join_session(&name).context("join the session keyring (--no-new-keyring leaves the caller's)")
+        })
     }
 
     /// Makes this process so, and what it executes.
@@ -118,7 +137,7 @@ mod tests {
 
     fn nature(linux: serde_json::Value) -> Nature {
         let config = json!({"ociVersion": "1.3.0", "linux": linux});
-        Nature::of(&serde_json::from_value(config).unwrap())
+        Nature::of(&serde_json::from_value(config).unwrap(), false)
     }
 
     #[test]

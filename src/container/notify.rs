@@ -24,7 +24,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bi
 use nix::unistd::Pid;
 use oci_spec::runtime::{MountBuilder, Spec};
 
-use crate::linux::fd;
+use crate::linux::{fd, pidfd};
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
 const DIRECTORY: &str = "notify";
@@ -112,16 +112,20 @@ impl Notify {
     }
 
     /// Waits for the word of a container that is running, or its end, and passes the word on.
-    pub fn relay(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> Result<()> {
+    pub fn relay(&self, pid: Pid, init: BorrowedFd<'_>) -> Result<()> {
         loop {
             if self.hears_ready() {
                 self.manager.ready()?;
                 // From now on that is who to watch, as we are about to end.
                 return self.manager.say(&format!("MAINPID={pid}"));
             }
-            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN), PollFd::new(pidfd, PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) if fds[0].any() != Some(true) => return Ok(()), // it has ended without
+            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN), PollFd::new(init, PollFlags::POLLIN)];
+            let polled = match pidfd::can_be_polled(init) {
+                true => poll(&mut fds, PollTimeout::NONE),
+                false => poll(&mut fds[..1], PollTimeout::from(pidfd::TICK.as_millis() as u16)),
+            };
+            match polled {
+                Ok(_) if fds[0].any() != Some(true) && pidfd::has_ended(init) => return Ok(()), // without its word
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error).context("wait for the container to be ready"),
             }

@@ -22,14 +22,14 @@ use crate::linux::{fd, process};
 /// The umask of a process that says nothing of it, as in runc.
 const UMASK: u32 = 0o022;
 
-/// Everything but the program. Inside the root, with the terminal in place; what is returned is to be told as warnings.
+/// Everything but the program. Inside the root, with the terminal in place.
 pub fn set_up(
     process: &Process,
     nature: &Nature,
     groups_denied: bool,
     filter: Option<&Filter>,
     link: BorrowedFd<'_>,
-) -> Result<Vec<String>> {
+) -> Result<()> {
     let wanted = Wanted::new(process.capabilities());
     umask(Mode::from_bits_truncate(process.user().umask().unwrap_or(UMASK)));
     limits::apply(process)?;
@@ -41,7 +41,7 @@ pub fn set_up(
     wanted.limit_bounding()?;
     user::become_user(process.user(), groups_denied)?;
     filter_at(Moment::WithCapabilities, process, filter, link)?;
-    let warning = wanted.apply()?;
+    wanted.apply()?;
     if entered.is_err() {
         // As the user, since root may not either (a directory of the user's own on a network file system).
         chdir(process.cwd()).with_context(|| format!("chdir to cwd {}", process.cwd().display()))?;
@@ -50,7 +50,7 @@ pub fn set_up(
     if process.no_new_privileges().unwrap_or(false) {
         process::set_no_new_privs().context("set no_new_privs")?;
     }
-    Ok(warning.into_iter().collect())
+    Ok(())
 }
 
 /// Puts the filter over us, if this is its moment. The verb at the other end of the link gets what the agent needs.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 
 use super::id::ContainerId;
+use crate::linux::procfs;
 
 /// What bookend keeps in the default root beside containers, which therefore cannot have these names there.
 const RESERVED: [&str; 3] = ["history", "roots", "seccomp"];
@@ -141,16 +142,7 @@ pub fn in_initial_user_namespace() -> bool {
 /// A uid of ours as the parent user namespace sees it.
 fn uid_outside(uid: u32) -> u32 {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    for line in map.lines() {
-        let range: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        if let [inside, outside, size] = range[..]
-            && uid >= inside
-            && uid - inside < size
-        {
-            return outside + (uid - inside);
-        }
-    }
-    uid
+    procfs::outside(&map, uid).unwrap_or(uid)
 }
 
 #[cfg(test)]

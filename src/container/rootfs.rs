@@ -13,13 +13,14 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::{CWD, FileType, FsWord, Mode, OFlags, fstat, fstatfs, openat};
 use rustix::mount::{MountPropagationFlags as Propagation, mount_change};
 use rustix::process::{chdir, getcwd, umask};
+use serde_json::Value;
 
 pub use self::options::names as option_names;
 pub use crate::cgroup::CgroupMount;
@@ -27,10 +28,12 @@ use crate::container::bundle::Bundle;
 use crate::linux::mount::MountAttributes;
 use masks::Masks;
 use mounts::{Kind, Source};
-use options::{Options, READONLY};
+use options::{Options, READONLY, Symlinks};
 use path::{Links, Missing, O_PATH, Root};
 use tree::Tree;
 
+mod aside;
+mod copyup;
 mod devices;
 mod masks;
 mod mounts;
@@ -63,14 +66,14 @@ pub struct Sources {
 impl Sources {
     /// Opens everything, in `create`: what is missing is told before anything is made.
     pub fn open(bundle: &Bundle, _user_namespace: bool) -> Result<Sources> {
-        let root = Source::open(bundle.rootfs(), true).context("root file system")?;
+        let root = Source::open(bundle.rootfs(), true, Symlinks::default()).context("root file system")?;
         let mut binds = Vec::new();
         for mount in bundle.config.mounts().iter().flatten() {
             let destination = mount.destination().display();
-            let (kind, _) = mounts::parse_entry(mount).with_context(|| format!("mount on {destination}"))?;
+            let (kind, options) = mounts::parse_entry(mount).with_context(|| format!("mount on {destination}"))?;
             binds.push(match (kind, mount.source()) {
                 (Kind::Bind { recursive }, Some(source)) => Some(
-                    Source::open(bundle.dir.join(source), recursive)
+                    open_bind(bundle, mount, bundle.dir.join(source), recursive, &options)
                         .with_context(|| format!("source of the bind mount on {destination}"))?,
                 ),
                 _ => None,
@@ -90,6 +93,19 @@ impl Sources {
         enter(&mut self.root).context("root file system")?;
         self.binds.iter_mut().flatten().try_for_each(enter).context("source of a bind mount")
     }
+
+    fn enter_all(&mut self) -> Result<()> {
+        self.root.enter().context("root file system")?;
+        self.binds.iter_mut().flatten().try_for_each(Source::enter).context("source of a bind mount")
+    }
+}
+
+fn open_bind(bundle: &Bundle, mount: &Mount, path: PathBuf, recursive: bool, options: &Options) -> Result<Source> {
+    let mut source = Source::open(path, recursive, options.symlinks)?;
+    if let Some((namespace, below)) = mounts::id_map(mount, options, &bundle.config).context("map its ids")? {
+        source.map_ids(&namespace, below).context("map its ids")?;
+    }
+    Ok(source)
 }
 
 fn is_denied(error: &anyhow::Error) -> bool {
@@ -110,22 +126,26 @@ pub fn set_up(bundle: &Bundle, sources: Sources, cgroup: &[CgroupMount], options
 }
 
 /// The first half of `set_up`. OCI hooks of type createContainer run after it (runtime.md "lifecycle").
-pub fn prepare(bundle: &Bundle, sources: Sources, cgroup: &[CgroupMount], options: &RootfsOptions) -> Result<Prepared> {
+pub fn prepare(
+    bundle: &Bundle,
+    mut sources: Sources,
+    cgroup: &[CgroupMount],
+    options: &RootfsOptions,
+) -> Result<Prepared> {
     // Modes are what we give.
     let mask = umask(Mode::empty());
-    let (root_place, root) = sources.root.copied().context("root file system")?;
-    let copied = |source: Option<Source>| source.map(|source| Ok(source.copied()?.1)).transpose();
-    let binds = sources.binds.into_iter().map(copied).collect::<Result<_>>().context("source of a bind mount")?;
+    sources.enter_all()?;
     let config = &bundle.config;
 
     // Nothing that is mounted here reaches the host, whatever was shared. The copies that are to stay shared exist.
     mount_change("/", Propagation::DOWNSTREAM | Propagation::REC)
         .map_err(io::Error::from)
         .context("cut the mounts off from the host's")?;
+    let (root_place, root) = sources.root.mount().context("root file system")?;
     let root = attach_root(root, root_place)
         .with_context(|| format!("mount the root file system {}", bundle.rootfs().display()))?;
 
-    let late = mounts::make_all(&root.0, config, binds, cgroup, options)?;
+    let late = mounts::make_all(&root.0, config, sources.binds, cgroup, options)?;
     devices::set_up(&root.0, config, options.user_namespace)?;
     make_cwd(&root.0, config);
     Masks::new(devices::open_null()?).apply(&root.0, config, |_| Ok(true))?;
@@ -229,9 +249,21 @@ pub fn change_directory(cwd: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether an entry of `mounts` can be made: type, source and options are known. For `config::parse`.
-pub(crate) fn check_mount(mount: &serde_json::Value) -> Result<(), String> {
+/// Whether an entry of `mounts` can be made: type, source and options are known, and the container has a user namespace if it
+/// shall have the ids of that. Gives the options that have no effect. For `config::parse`.
+pub(crate) fn check_mount(mount: &Value, user_namespace: bool) -> Result<Vec<String>, String> {
     let text = |key: &str| mount[key].as_str();
     let options: Vec<&str> = mount["options"].as_array().into_iter().flatten().filter_map(|o| o.as_str()).collect();
-    mounts::parse(text("type"), text("source").unwrap_or(""), &options).map(drop)
+    let (kind, options) = mounts::parse(text("type"), text("source").unwrap_or(""), &options)?;
+    let bind = matches!(kind, Kind::Bind { .. });
+    match ["uidMappings", "gidMappings"].map(|name| mount[name].as_array().is_some_and(|maps| !maps.is_empty())) {
+        [false, false] if options.idmap.is_some() && !user_namespace => {
+            return Err("idmap needs uidMappings and gidMappings, or a user namespace to take them from".to_owned());
+        }
+        [false, false] => {}
+        _ if !bind => return Err("uidMappings and gidMappings are for bind mounts only; remove them".to_owned()),
+        [true, true] => {}
+        _ => return Err("uidMappings and gidMappings need each other: give both".to_owned()),
+    }
+    Ok(if bind { options.of_the_file_system() } else { Vec::new() })
 }

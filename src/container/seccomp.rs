@@ -2,6 +2,7 @@
 //! itself as its last act but one. `create` keeps the compiled filter, so that `exec` and hooks need not compile it again.
 
 mod cache;
+mod newer;
 
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -244,10 +245,12 @@ fn compile(seccomp: &LinuxSeccomp) -> Result<Compiled> {
     let mut filter = ScmpFilterContext::new(default).context("linux.seccomp.defaultAction")?;
     // A tree instead of a list. Older libraries do not know it: then every call is a little slower.
     let _ = filter.set_ctl_optimize(2);
+    let mut architectures = vec![ScmpArch::native()];
     for arch in seccomp.architectures().iter().flatten() {
         let name = serde_json::to_value(arch)?;
         let arch: ScmpArch = name.as_str().unwrap_or_default().parse().map_err(|_| unknown_arch(&name))?;
         filter.add_arch(arch).with_context(|| format!("linux.seccomp.architectures: {name}"))?;
+        architectures.push(arch);
     }
     let mut unknown = Vec::new();
     for (at, rule) in seccomp.syscalls().iter().flatten().enumerate() {
@@ -256,7 +259,9 @@ fn compile(seccomp: &LinuxSeccomp) -> Result<Compiled> {
     let warning =
         format!("linux.seccomp: this libseccomp does not know {}; they get the default action", unknown.join(", "));
     let warnings = if unknown.is_empty() { Vec::new() } else { vec![warning] };
-    Ok(Compiled { program: export(&filter)?, warnings })
+    let mut program = newer::prologue(seccomp, default, &architectures);
+    program.extend(export(&filter)?);
+    Ok(Compiled { program, warnings })
 }
 
 fn unknown_arch(name: &serde_json::Value) -> anyhow::Error {
@@ -413,6 +418,19 @@ mod tests {
         assert_eq!(list(json!([])), [0]);
         assert_eq!(list(json!([arg(0, 1), arg(1, 2)])), [2]);
         assert_eq!(list(json!([arg(0, 1), arg(0, 2)])), [1, 1]);
+    }
+
+    #[test]
+    fn s19_a_call_that_is_newer_than_the_profile_does_not_exist_and_an_older_one_is_denied() {
+        let allowed = json!([{"names": ["read", "openat2"], "action": "SCMP_ACT_ALLOW"}]);
+        let (kept, _) = filter(json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": allowed})).unwrap();
+        let program = kept.unwrap().program;
+        let answer = |call| newer::tests::answer(&program, newer::tests::X86_64, call);
+        let call = |name: &str| ScmpSyscall::from_name(name).unwrap().as_raw_syscall().unsigned_abs();
+        assert_eq!(answer(call("openat2")), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(answer(call("mkdir")), libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs());
+        assert_eq!(answer(call("faccessat2")), newer::tests::ENOSYS);
+        assert_eq!(answer(9999), newer::tests::ENOSYS);
     }
 
     #[test]

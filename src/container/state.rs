@@ -241,18 +241,24 @@ impl State {
     /// The OCI status as processes and sockets tell it. A container with lifecycle hooks is `created` until its postStart
     /// succeeded: that is for the caller to add, from status.json.
     pub fn status(&self, dir: &Path) -> Status {
-        if self.init().is_none() {
+        self.look(dir).0
+    }
+
+    /// The status, and the init that it was seen from.
+    pub fn look(&self, dir: &Path) -> (Status, Option<Init>) {
+        let Some(init) = self.init() else {
             let in_creation = self.pid == 0 && self.creator.live().is_some();
-            return if in_creation { Status::Creating } else { Status::Stopped };
-        }
+            return (if in_creation { Status::Creating } else { Status::Stopped }, None);
+        };
         if self.cgroup.is_frozen().unwrap_or(false) {
-            return Status::Paused;
+            return (Status::Paused, Some(init));
         }
-        match start::waits(dir) {
+        let status = match start::waits(dir) {
             start::Waiting::NotYet => Status::Creating,
             start::Waiting::Yes => Status::Created,
             start::Waiting::NoMore => Status::Running,
-        }
+        };
+        (status, Some(init))
     }
 
     /// The OCI state (runtime-spec, "State"), as `state` prints it and OCI hooks read it.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::foreign;
 use crate::lifecycle::message::Stderr;
 use crate::lifecycle::model::{Hook, HookLog as Policy};
 use crate::linux::clock;
@@ -149,7 +150,7 @@ impl HookLog {
 
     /// The last line of stderr so far that is not blank (L-03).
     pub fn last_line(&self) -> Option<String> {
-        (!self.last_line.is_empty()).then(|| escape(&self.last_line))
+        (!self.last_line.is_empty()).then(|| last_words(&self.last_line))
     }
 
     /// Takes what one read(2) gave. Never fails and never blocks for long.
@@ -249,7 +250,7 @@ impl HookLog {
         LogSummary {
             dropped_bytes: dropped,
             stderr_tail: String::from_utf8_lossy(&tail).into_owned(),
-            last_line: (!self.last_line.is_empty()).then(|| escape(&self.last_line)),
+            last_line: (!self.last_line.is_empty()).then(|| last_words(&self.last_line)),
             error: self.error.map(|error| match &self.path {
                 Some(path) => format!("write {}: {error}", path.display()),
                 None => format!("make the log of {}: {error}", self.hook),
@@ -259,21 +260,9 @@ impl HookLog {
     }
 }
 
-/// At most 256 bytes of text that a terminal shows and does not obey.
-fn escape(line: &[u8]) -> String {
-    let mut text = String::new();
-    for letter in String::from_utf8_lossy(line.trim_ascii_end()).chars() {
-        let escaped = match letter {
-            // The second half of these controls is not ASCII, and terminals obey it too.
-            letter if letter.is_control() => letter.escape_default().to_string(),
-            letter => letter.to_string(),
-        };
-        if text.len() + escaped.len() > LAST_LINE {
-            break;
-        }
-        text += &escaped;
-    }
-    text
+/// What a hook said last, as a terminal shows it and does not obey it.
+fn last_words(line: &[u8]) -> String {
+    foreign::legible_within(&String::from_utf8_lossy(line.trim_ascii_end()), LAST_LINE)
 }
 
 /// The log's name: `preStop-1.log`, `postStop-0-1.log`.
@@ -579,7 +568,7 @@ pub fn last_stderr_lines(log: &Path, most: usize) -> io::Result<Stderr> {
     while input.read_until(b'\n', &mut line)? > 0 {
         if let Some(text) = line.get(wall::RFC3339_LEN..).and_then(|rest| rest.strip_prefix(b" stderr ")) {
             total += 1;
-            lines.push_back(escape(text));
+            lines.push_back(last_words(text));
             if lines.len() > most {
                 lines.pop_front();
             }
@@ -781,7 +770,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = log(dir.path(), Policy::File);
         log.write(Stream::Stderr, "first\n\x1b[2Jgone\t\u{9b}31m \u{e9}\r\n  \n\n".as_bytes());
-        assert_eq!(log.finish().last_line.unwrap(), "\\u{1b}[2Jgone\\t\\u{9b}31m \u{e9}");
+        assert_eq!(log.finish().last_line.unwrap(), "\\u{1b}[2Jgone \\u{9b}31m \u{e9}");
         let mut log = HookLog::create(dir.path(), Hook::PreStop, None, 2, Policy::File);
         log.write(Stream::Stderr, &[b'\x07'; 5000]);
         let last = log.finish().last_line.unwrap();

@@ -11,6 +11,7 @@ use super::address::{self, connect};
 use super::http::{self, Credentials, Request, Response};
 use super::tls::{NoHandshake, Tls};
 use super::url::{self, Url};
+use crate::foreign::legible;
 use crate::lifecycle::model::{Handler, Hook, HttpGet, Scheme, SuccessStatus};
 use crate::lifecycle::notice::Notice;
 use crate::lifecycle::outcome::{Failure, Success};
@@ -100,7 +101,7 @@ impl Problem {
 
     /// X-H21, X-H23.
     fn of_http(self, hook: Hook, path: &str, container: &str) -> Failure {
-        let path: String = path.chars().map(shown).collect();
+        let path = legible(path);
         let hint = if self.too_early && hook == Hook::PostStart {
             " (the ENTRYPOINT may not be listening yet; Kubernetes does not retry either)"
         } else {
@@ -114,10 +115,6 @@ impl Problem {
     fn of_tcp(self) -> Failure {
         Failure { class: self.class, error: self.error, ..Failure::default() }
     }
-}
-
-fn shown(character: char) -> String {
-    if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
 }
 
 /// Where to connect to, from within the container's namespaces.

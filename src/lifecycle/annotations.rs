@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::model::{Handler, Hook, HttpGet, Scheme};
 use super::rule::{Rule, Severity};
 use super::signal::Signal;
-use super::tree::{self, Mark, integer, nearest, quote};
+use super::tree::{self, Mark, integer, nearest};
 use super::validate::{
     Draft, PolicyDraft, Problem, Problems, Set, Wishes, command_words, hook_log, is_host, needs_host, on_failure,
     retries, shape, stop_signal, success_status,
 };
+use crate::foreign::{self, quote};
 
 /// What bookend's own annotations begin with.
 pub const PREFIX: &str = "bookend";
@@ -90,9 +91,9 @@ pub fn read<'a>(
             }
             Some(_) => {}
             None => {
-                let scope = shown(scope);
+                let scope = foreign::name(scope);
                 let why = format_args!("ignored: the container's name is not known; tell it by --container {scope}");
-                problems.warning(annotation.at, &shown(annotation.key), why);
+                problems.warning(annotation.at, &foreign::name(annotation.key), why);
             }
         }
     }
@@ -123,12 +124,6 @@ impl Wishes {
         }
         self.overlay(other);
     }
-}
-
-/// A key fit for a message.
-fn shown(key: &str) -> String {
-    let plain = !key.is_empty() && key.len() <= 120 && key.bytes().all(|byte| byte.is_ascii_graphic());
-    if plain { key.to_owned() } else { quote(key) }
 }
 
 fn hook_key(hook: Hook) -> &'static str {
@@ -163,7 +158,7 @@ struct Keys<'a>(BTreeMap<&'a str, Annotation<'a>>);
 impl<'a> Keys<'a> {
     fn get(&self, key: &str) -> Option<Value<'a>> {
         let Annotation { key, value, at } = self.0.get(key)?;
-        Some(Value { key: shown(key), text: value, at: *at })
+        Some(Value { key: foreign::name(key), text: value, at: *at })
     }
 
     fn wishes(&self, file: Option<&str>, problems: &mut Problems) -> Wishes {
@@ -212,7 +207,7 @@ impl<'a> Keys<'a> {
                 None => format!("known are {} and {}", Hook::ALL.map(hook_key).join(", "), GENERAL.join(", ")),
             };
             let why = format_args!("Unknown annotation; {hint}");
-            problems.error(annotation.at, &shown(annotation.key), why).is(Rule::UnknownKey);
+            problems.error(annotation.at, &foreign::name(annotation.key), why).is(Rule::UnknownKey);
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::model::{Entry, Handler, Hook};
 use super::source::Resolved;
-use super::tree::quote;
+use crate::foreign::{self, quote};
 
 /// The plan as JSON, in Kubernetes' words. `hooks` is an object by hook name, with lists for preStart and postStop (L-08).
 pub fn json(resolved: &Resolved) -> Value {
@@ -77,13 +77,13 @@ pub fn text(resolved: &Resolved) -> String {
             let timeout = entry.policy.timeout.map_or("none".to_owned(), |limit| format!("{}s", number(limit)));
             let on_failure = format!("{:?}", entry.policy.on_failure).to_lowercase();
             let retries = entry.policy.retries.to_string();
-            rows.push([name, summary(&entry.handler), timeout, retries, on_failure, legible(&entry.source)]);
+            rows.push([name, summary(&entry.handler), timeout, retries, on_failure, foreign::legible(&entry.source)]);
         }
     }
     let mut table = format!(
         "container:    {}\nhooks from:   {}\ngrace period: {}s\nstop signal:  {}\n",
-        legible(&plan.container),
-        legible(&resolved.origin),
+        foreign::legible(&plan.container),
+        foreign::legible(&resolved.origin),
         plan.grace_seconds,
         plan.stop_signal
     );
@@ -127,7 +127,7 @@ pub fn in_full(handler: &Handler) -> String {
             let scheme = format!("{:?}", get.scheme).to_lowercase();
             let slash = if get.path.starts_with('/') { "" } else { "/" };
             let address = address(get.host.as_deref(), get.port);
-            format!("httpGet {}", legible(&format!("{scheme}://{address}{slash}{}", get.path)))
+            format!("httpGet {}", foreign::legible(&format!("{scheme}://{address}{slash}{}", get.path)))
         }
         Handler::TcpSocket { host, port } => format!("tcpSocket {}", address(host.as_deref(), *port)),
         Handler::Sleep { seconds } => format!("sleep {seconds}s"),
@@ -139,11 +139,6 @@ fn address(host: Option<&str>, port: u16) -> String {
         Some(host) if host.contains(':') => format!("[{host}]:{port}"),
         host => format!("{}:{port}", host.unwrap_or_default()),
     }
-}
-
-/// A text as it stands when it fits in a line, else in quotes.
-fn legible(text: &str) -> String {
-    if text.chars().any(char::is_control) { quote(text) } else { text.to_owned() }
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use super::journal::Record;
 use super::model::{Entry, Handler, Hook, Scheme};
 use super::status::class;
 use super::time::Instant;
-use super::timeline::letters::legible;
 use super::timeline::seconds;
+use crate::foreign::legible;
 
 /// The end of a hook's stderr, made safe for a terminal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub fn hook_failed(id: &str, hook: Hook, entry: &Entry, ended: &Record, records:
 fn describe(handler: &Handler) -> String {
     match handler {
         Handler::Exec { command } => {
-            let words = command.iter().map(|word| word.replace(|letter: char| letter.is_control(), " "));
+            let words = command.iter().map(|word| legible(word));
             let words: Vec<String> = words.collect();
             let line = shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "));
             format!("command: {line}")

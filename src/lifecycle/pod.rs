@@ -9,8 +9,9 @@ use super::annotations::{self, Annotation, PREFIX};
 use super::file;
 use super::model::Hook;
 use super::rule::Rule;
-use super::tree::{Mark, Node, Value, integer, nearest, quote};
-use super::validate::{self, Problems, Wishes, legible, strings};
+use super::tree::{Mark, Node, Value, integer, nearest};
+use super::validate::{self, Problems, Wishes, strings};
+use crate::foreign::{self, quote};
 
 /// A container that was found in a file.
 #[derive(Clone, Debug)]
@@ -515,7 +516,7 @@ fn unknown(
     // An object with more fields is none of Kubernetes'.
     for (name, at, _) in fields.iter().take(1000).filter(|(name, ..)| !known(name)) {
         if let Some(hint) = meant(name, here, elsewhere) {
-            let field = format!("{path}.{}", legible(name));
+            let field = format!("{path}.{}", foreign::name(name));
             problems.error(*at, &field, format_args!("Unknown field; {hint}")).is(Rule::UnknownKey);
         }
     }

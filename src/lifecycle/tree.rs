@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span, Tag};
 
+use crate::foreign::quote;
+
 /// The most bytes of one document that are looked at.
 pub const MAX_BYTES: usize = 1 << 20;
 /// The most values of all documents of a file, counting what aliases stand for.
@@ -122,31 +124,6 @@ impl Node {
             Value::Map(_) => "an object".to_owned(),
         }
     }
-}
-
-/// A text in double quotes, with what is not printable escaped and what is long cut off, so that a message stays one line.
-pub fn quote(text: &str) -> String {
-    const SHOWN: usize = 80;
-    let mut quoted = String::from("\"");
-    for (index, c) in text.chars().enumerate() {
-        if index == SHOWN {
-            quoted.push_str("...");
-            break;
-        }
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_control() && (c as u32) < 0x80 => quoted.push_str(&format!("\\x{:02x}", c as u32)),
-            c if c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
-                quoted.push_str(&format!("\\u{:04x}", c as u32));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 /// Every document of a file, empty ones left out. Duplicate keys are errors (V-33).
@@ -552,12 +529,6 @@ mod tests {
         proptest!(ProptestConfig::with_cases(2000), |(text in "[\\[\\]{}:,&*!|>'\"%@\\-?#\\sa<0~\\\\]{0,60}")| {
             let _ = parse(text.as_bytes()); // either way is right, as long as it comes back
         });
-    }
-
-    #[test]
-    fn a_quoted_text_is_one_short_line() {
-        assert_eq!(quote("a\"b\\\n\r\t\0\u{1b}\u{202e}"), r#""a\"b\\\n\r\t\x00\x1b\u202e""#);
-        assert!(quote(&"x".repeat(100_000)).len() < 100);
     }
 
     #[test]

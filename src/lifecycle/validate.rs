@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::model::{Entry, Handler, Hook, HookLog, HttpGet, OnFailure, Policy, Scheme, SuccessStatus};
 use super::rule::{Rule, Severity};
 use super::signal::Signal;
-use super::tree::{Mark, Node, Value, integer, nearest, quote};
+use super::tree::{Mark, Node, Value, integer, nearest};
+use crate::foreign::{self, quote};
 
 /// Something that is wrong, or only odd, with the place where it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,7 +237,7 @@ pub fn object(
         return false;
     };
     for (name, at, _) in fields.iter().filter(|(name, ..)| !known.contains(&name.as_str())) {
-        let field = under(path, &legible(name));
+        let field = under(path, &foreign::name(name));
         let hint = hint(name).or_else(|| {
             nearest(name, known.iter().copied()).map(|candidate| format!("did you mean {}?", quote(candidate)))
         });
@@ -247,12 +248,6 @@ pub fn object(
         .is(Rule::UnknownKey);
     }
     true
-}
-
-/// A field's name as it stands, or in quotes when that could not be read.
-pub fn legible(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_graphic() && c != '"';
-    if !name.is_empty() && name.len() <= 80 && name.chars().all(plain) { name.to_owned() } else { quote(name) }
 }
 
 fn under(path: &str, name: &str) -> String {

@@ -36,7 +36,8 @@ pub fn clone(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cl
         }
     }
     match clone3(flags, None) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => clone2(flags),
+        // EPERM may be a filter's too; if it is the kernel's, clone(2) says so again.
+        Err(error) if [Some(libc::ENOSYS), Some(libc::EPERM)].contains(&error.raw_os_error()) => clone2(flags),
         done => done,
     }
 }

@@ -43,6 +43,9 @@ pub fn code_of(proc_dir: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Exit {
     if let Some(status) = status_of_zombie(proc_dir) {
         return Exit::from_status(status);
     }
+    if !pidfd::can_be_polled(pidfd) {
+        return Exit::Unknown;
+    }
     // POLLHUP comes with the reap, and PIDFD_GET_INFO has the status from then on (Linux 6.15).
     let reaped = poll(&mut [PollFd::new(pidfd, PollFlags::empty())], PollTimeout::from(1000u16));
     match reaped.map(|_| pidfd_status(pidfd)) {

@@ -7,7 +7,10 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
+use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+
+use super::procfs::Procfs;
 
 /// A directory, for names below it only.
 pub fn open_path(dir: &Path) -> io::Result<OwnedFd> {
@@ -73,15 +76,26 @@ fn close_range(first: RawFd, flags: libc::c_uint, one: impl Fn(RawFd)) -> io::Re
         return Ok(());
     }
     match Errno::last() {
-        // Linux 5.10 has no CLOSE_RANGE_CLOEXEC, and a seccomp filter may know no close_range at all. /proc may be the
-        // container's by now, so try each number that can be open.
-        Errno::ENOSYS | Errno::EINVAL => {
-            let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?.1;
-            (first..RawFd::try_from(limit).unwrap_or(RawFd::MAX).min(1 << 20)).for_each(one);
+        // Linux 5.10 has no CLOSE_RANGE_CLOEXEC, and a seccomp filter may know no close_range at all.
+        Errno::ENOSYS | Errno::EINVAL | Errno::EPERM => {
+            let every = || (first..NR_OPEN).collect();
+            open_numbers().unwrap_or_else(|_| every()).into_iter().filter(|fd| *fd >= first).for_each(one);
             Ok(())
         }
         errno => Err(errno.into()),
     }
+}
+
+/// No process can have a descriptor of this number or above, unless root has raised fs.nr_open.
+const NR_OPEN: RawFd = 1 << 20;
+
+/// The numbers of our open descriptors, one that is closed by now among them. From a /proc that is one: it may be the
+/// container's.
+fn open_numbers() -> io::Result<Vec<RawFd>> {
+    let directory = Procfs::open()?.open_own("fd", OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let names = rustix::fs::Dir::read_from(&directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().parse()));
+    let numbers: io::Result<Vec<_>> = names.collect();
+    Ok(numbers?.into_iter().flatten().collect())
 }
 
 /// Whether a descriptor that our caller should have given us is open. One that is close-on-exec is our own, which only

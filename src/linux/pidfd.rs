@@ -1,24 +1,60 @@
 //! Process descriptors: a handle on one process for ever, whatever becomes of its number.
+//!
+//! Where a filter hides pidfd_open (Linux 5.3), the process's directory in /proc takes its place: it too belongs to this one
+//! process, and signals can be sent through it. It has no event for the end, so that is looked for again and again. Children
+//! that `clone` made have real ones everywhere.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
 use rustix::process::PidfdFlags;
+
+use super::procfs::{self, Procfs};
+
+/// How often the end is looked for where nothing tells it.
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// A descriptor of a process, close-on-exec. Safe for a child that we have not reaped; for any other process check its
 /// start time after opening.
 pub fn open(pid: Pid) -> io::Result<OwnedFd> {
-    let pid = rustix::process::Pid::from_raw(pid.as_raw()).ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+    let raw = rustix::process::Pid::from_raw(pid.as_raw()).ok_or(io::ErrorKind::InvalidInput)?;
+    match rustix::process::pidfd_open(raw, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => open_directory(pid),
+        pidfd => Ok(pidfd?),
+    }
+}
+
+fn open_directory(pid: Pid) -> io::Result<OwnedFd> {
+    let gone = |error: io::Error| match error.raw_os_error() {
+        Some(libc::ENOENT) => io::Error::from_raw_os_error(libc::ESRCH),
+        _ => error,
+    };
+    let found = Procfs::open()?.process(pid).map_err(gone)?;
+    Ok(openat(&found, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Whether poll(2) tells the end of the process. If not, ask `has_ended` every `TICK`.
+pub fn can_be_polled(pidfd: BorrowedFd<'_>) -> bool {
+    fstatfs(pidfd).is_ok_and(|found| found.f_type != PROC_SUPER_MAGIC)
 }
 
 /// Sends a signal to the process of a descriptor. ESRCH when it was reaped.
 pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    send(pidfd, signal, 0)
+    match send(pidfd, signal, 0) {
+        Err(error) if [Some(libc::ENOSYS), Some(libc::EPERM)].contains(&error.raw_os_error()) => {
+            // Hidden by a filter, or not allowed: then kill(2) says so. The number is looked up at the last moment, and
+            // for a child of ours that we have not reaped it is certain.
+            let pid = number(pidfd)?;
+            // SAFETY: kill takes two integers.
+            if unsafe { libc::kill(pid.as_raw(), signal) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        }
+        sent => sent,
+    }
 }
 
 /// Sends a signal to the process group that the process leads.
@@ -31,21 +67,58 @@ pub fn signal_group(leader: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 }
 
 fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
     let info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: pidfd_send_signal takes three integers and a null pointer for the optional siginfo.
     let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, flags) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The number of the process, as /proc here has it. ESRCH when it was reaped.
+pub fn number(pidfd: BorrowedFd<'_>) -> io::Result<Pid> {
+    let pid = if can_be_polled(pidfd) {
+        let info = Procfs::open()?.read_own(&format!("fdinfo/{}", pidfd.as_raw_fd()))?;
+        info.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| pid.trim().parse().ok())
+    } else {
+        let stat = read_stat(pidfd)?.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        stat.split(' ').next().and_then(|pid| pid.parse().ok())
+    };
+    match pid {
+        Some(pid @ 1..) => Ok(Pid::from_raw(pid)),
+        _ => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+    }
+}
+
+/// The `stat` line of a process by its directory; None when it was reaped.
+fn read_stat(directory: BorrowedFd<'_>) -> io::Result<Option<String>> {
+    let mut stat = String::new();
+    let file = procfs::open_below(directory, "stat", OFlags::RDONLY);
+    match file.and_then(|file| std::fs::File::from(file).read_to_string(&mut stat)) {
+        Ok(_) => Ok(Some(stat)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether the process has ended (it may still be a zombie). A pidfd is readable from then on, for ever.
 pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
-    wait_ended(pidfd, Some(Duration::ZERO)).unwrap_or(true)
+    match can_be_polled(pidfd) {
+        true => wait_ended(pidfd, Some(Duration::ZERO)).unwrap_or(true),
+        false => read_stat(pidfd).ok().flatten().is_none_or(|stat| is_zombie(&stat)),
+    }
+}
+
+/// Whether all threads of the process of a `stat` line have ended.
+fn is_zombie(stat: &str) -> bool {
+    let state = stat.rfind(')').and_then(|end| stat[end + 1..].split_ascii_whitespace().next());
+    matches!(state, Some("Z" | "X" | "x")) && field(stat, 20).is_ok_and(|threads| threads <= 1)
 }
 
 /// Waits until the process has ended, at most `limit` (None: for ever). False when the limit came first.
 pub fn wait_ended(pidfd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<bool> {
     let deadline = limit.map(|limit| std::time::Instant::now() + limit);
+    if !can_be_polled(pidfd) {
+        return look_for_end(pidfd, deadline);
+    }
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
         let timeout = match left {
@@ -60,6 +133,21 @@ pub fn wait_ended(pidfd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),
             Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn look_for_end(directory: BorrowedFd<'_>, deadline: Option<std::time::Instant>) -> io::Result<bool> {
+    loop {
+        if has_ended(directory) {
+            return Ok(true);
+        }
+        if deadline.is_some_and(|deadline| deadline <= std::time::Instant::now()) {
+            return Ok(false);
+        }
+        match poll(&mut [], PollTimeout::from(TICK.as_millis() as u16)) {
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -89,6 +177,31 @@ mod tests {
         assert_eq!(field(stat, 6).unwrap(), 3);
         assert!(field(stat, 22).is_err());
         assert!(field("", 22).is_err());
+    }
+
+    #[test]
+    fn a_directory_of_proc_does_what_a_pidfd_does() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_raw(child.id() as i32);
+        let (directory, pidfd) = (open_directory(pid).unwrap(), open(pid).unwrap());
+        assert!(!can_be_polled(directory.as_fd()) && can_be_polled(pidfd.as_fd()));
+        assert_eq!((number(directory.as_fd()).unwrap(), number(pidfd.as_fd()).unwrap()), (pid, pid));
+        assert!(!has_ended(directory.as_fd()));
+        assert!(!wait_ended(directory.as_fd(), Some(Duration::from_millis(20))).unwrap());
+        send_signal(directory.as_fd(), libc::SIGKILL).unwrap();
+        assert!(wait_ended(directory.as_fd(), Some(Duration::from_secs(60))).unwrap());
+        child.wait().unwrap();
+        assert!(has_ended(directory.as_fd()));
+        let gone = |error: io::Error| error.raw_os_error() == Some(libc::ESRCH);
+        assert!(gone(send_signal(directory.as_fd(), libc::SIGKILL).unwrap_err()));
+        assert!(gone(number(directory.as_fd()).unwrap_err()) && gone(number(pidfd.as_fd()).unwrap_err()));
+        assert!(gone(open_directory(pid).unwrap_err()));
+    }
+
+    #[test]
+    fn a_leader_that_has_ended_before_its_threads_is_not_the_end() {
+        let stat = |state: &str, threads: u32| format!("7 (x) {state} 1 {}{threads} 0", "0 ".repeat(15));
+        assert!(is_zombie(&stat("Z", 1)) && !is_zombie(&stat("Z", 2)) && !is_zombie(&stat("S", 1)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub enum Call {
     Clone3,
     Fsopen,
     MountSetattr,
+    MoveMount,
     Openat2,
     OpenTree,
     PidfdOpen,
@@ -26,6 +27,20 @@ pub enum Answer {
 }
 
 pub fn try_call(call: Call) -> Answer {
+    match make(call) {
+        Errno::ENOSYS => Answer::Missing,
+        // These look at rights first, which others tell about.
+        Errno::EPERM if !matches!(call, Call::Fsopen | Call::MoveMount | Call::OpenTree) => Answer::Refused,
+        _ => Answer::There,
+    }
+}
+
+/// Whether a call of the mount API cannot be made, for a process that has the right to mount: then EPERM too is a filter's.
+pub fn is_hidden(call: Call) -> bool {
+    matches!(make(call), Errno::ENOSYS | Errno::EPERM)
+}
+
+fn make(call: Call) -> Errno {
     use libc::{c_long, c_ulong};
     let bad: c_ulong = c_ulong::MAX; // no descriptor, no pid, no flags
     let (number, arguments): (c_long, [c_ulong; 5]) = match call {
@@ -33,7 +48,8 @@ pub fn try_call(call: Call) -> Answer {
         Call::Clone3 => (libc::SYS_clone3, [0, 0, 0, 0, 0]),          // a structure of no size
         Call::Fsopen => (libc::SYS_fsopen, [0, bad, 0, 0, 0]),
         Call::MountSetattr => (libc::SYS_mount_setattr, [bad, 0, 0, 0, 0]), // a structure of no size
-        Call::Openat2 => (libc::SYS_openat2, [bad, 0, 0, 0, 0]),            // the same
+        Call::MoveMount => (libc::SYS_move_mount, [bad, 0, bad, 0, bad]),
+        Call::Openat2 => (libc::SYS_openat2, [bad, 0, 0, 0, 0]), // the same
         Call::OpenTree => (libc::SYS_open_tree, [bad, 0, bad, 0, 0]),
         Call::PidfdOpen => (libc::SYS_pidfd_open, [bad, bad, 0, 0, 0]),
         Call::PidfdSendSignal => (libc::SYS_pidfd_send_signal, [bad, 0, 0, bad, 0]),
@@ -41,12 +57,7 @@ pub fn try_call(call: Call) -> Answer {
     let [a, b, c, d, e] = arguments;
     // SAFETY: the kernel refuses these arguments before it uses any of them; the pointers among them are null.
     let done = unsafe { libc::syscall(number, a, b, c, d, e) };
-    match Errno::result(done) {
-        Err(Errno::ENOSYS) => Answer::Missing,
-        // fsopen and open_tree look at rights first, which others tell about.
-        Err(Errno::EPERM) if !matches!(call, Call::Fsopen | Call::OpenTree) => Answer::Refused,
-        _ => Answer::There,
-    }
+    Errno::result(done).err().unwrap_or(Errno::UnknownErrno)
 }
 
 #[cfg(test)]

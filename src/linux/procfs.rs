@@ -35,6 +35,11 @@ impl Procfs {
         self.resolve(&format!("{own}/{name}"), flags)
     }
 
+    /// Whether this process has a file or directory of that name.
+    pub fn has_own(&self, name: &str) -> bool {
+        self.open_own(name, OFlags::PATH).is_ok()
+    }
+
     pub fn write_own(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         File::from(self.open_own(name, OFlags::WRONLY)?).write_all(bytes)
     }
@@ -58,8 +63,8 @@ pub fn open_below(dir: impl AsFd, path: &str, flags: OFlags) -> io::Result<Owned
     let resolve =
         ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
     match openat2(&dir, path, flags, Mode::empty(), resolve) {
-        // A seccomp filter older than Linux 5.6.
-        Err(rustix::io::Errno::NOSYS) => walk(dir, path, flags),
+        // A seccomp filter older than Linux 5.6; some say EPERM.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => walk(dir, path, flags),
         file => Ok(file?),
     }
 }
@@ -76,6 +81,17 @@ pub fn read_below(dir: impl AsFd, path: &str) -> io::Result<String> {
 
 pub fn write_below(dir: impl AsFd, path: &str, bytes: &[u8]) -> io::Result<()> {
     File::from(open_below(dir, path, OFlags::WRONLY)?).write_all(bytes)
+}
+
+/// Where an id inside a user namespace is outside of it, by the text of its `uid_map` or `gid_map`; None where it is not
+/// mapped (user_namespaces(7)).
+pub fn outside(map: &str, id: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let numbers: Vec<u32> = line.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
+        let [inside, outside, size] = numbers[..] else { return None };
+        let offset = id.checked_sub(inside).filter(|offset| *offset < size)?;
+        outside.checked_add(offset)
+    })
 }
 
 fn read_all(file: OwnedFd) -> io::Result<String> {
@@ -105,6 +121,14 @@ fn walk(dir: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_found_from_outside() {
+        let map = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(outside(map, 0), Some(1000));
+        assert_eq!(outside(map, 7), Some(100_006));
+        assert_eq!(outside(map, 65_537), None);
+    }
 
     #[test]
     fn a_file_of_this_process_is_found_and_links_are_not_followed() {

@@ -19,7 +19,14 @@ fn waitid(pidfd: BorrowedFd<'_>, options: libc::c_int) -> Exit {
     // SAFETY: `siginfo_t` is plain data, for which zeroes are valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: waitid writes to `info`, which lives across the call.
-    let done = unsafe { libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as u32, &mut info, options) };
+    let wait = |kind, id, info: &mut libc::siginfo_t| unsafe { libc::waitid(kind, id, info, options) };
+    let mut done = wait(libc::P_PIDFD, pidfd.as_raw_fd() as u32, &mut info);
+    if done < 0
+        && let Ok(pid) = super::pidfd::number(pidfd)
+    {
+        // Hidden by a filter, or no real pidfd. It is our child, which nobody else reaps: the number is its own.
+        done = wait(libc::P_PID, pid.as_raw() as u32, &mut info);
+    }
     if done < 0 {
         return Exit::Unknown;
     }

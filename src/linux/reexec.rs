@@ -7,7 +7,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result};
@@ -15,6 +15,8 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use rustix::fs::{CWD, MemfdFlags};
 use rustix::mount::OpenTreeFlags;
+
+use super::mount::{MountAttributes, mount_setattr};
 
 /// Says to the second execution that it is the second.
 const MARK: &str = "_BOOKEND_PROTECTED";
@@ -58,19 +60,8 @@ fn is_protected(exe: &File) -> bool {
 fn read_only_mount() -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, "/proc/self/exe", flags)?;
-    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    // SAFETY: the path is an empty C string, and the structure has the size that is given.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(tree) }
+    mount_setattr(&tree, false, &MountAttributes::new(libc::MOUNT_ATTR_RDONLY, 0))?;
+    Ok(tree)
 }
 
 fn sealed_copy(mut exe: File) -> io::Result<OwnedFd> {
@@ -108,6 +99,8 @@ fn execute(binary: BorrowedFd<'_>) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[test]

@@ -201,7 +201,8 @@ pub fn lives(id: &ContainerId, root: Option<&Path>, default_root: &Path) -> Resu
     Ok(present.into_iter().chain(find(&default_root.join(DIR_NAME), id)?).collect())
 }
 
-fn present(id: &ContainerId, root: Option<&Path>, default_root: &Path) -> Result<Option<PathBuf>> {
+/// The directory of a container with hooks that exists, in this root, the default one or another that was recorded.
+pub fn present(id: &ContainerId, root: Option<&Path>, default_root: &Path) -> Result<Option<PathBuf>> {
     let recorded = recorded_roots(default_root)?;
     let roots = root.into_iter().chain([default_root]).chain(recorded.iter().map(PathBuf::as_path));
     for root in roots {

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::legacy::{Legacy, Run};
 
+use crate::foreign;
 use crate::handler::log;
 use crate::lifecycle::journal::{self, Journal, Record};
 use crate::lifecycle::life::Life;
@@ -121,7 +122,7 @@ pub fn tell_panics(dir: &Path, container: &str) {
 
 /// The last words of a supervisor.
 pub fn tell_failure(dir: &Path, container: &str, why: &str) {
-    let why: String = why.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(1024).collect();
+    let why = foreign::legible_within(why, 1024);
     let notice = Notice::warning("SupervisorFailed", format!("the supervisor failed: {why}"));
     let boot_id = clock::boot_id().unwrap_or_default();
     let record = journal::stamp(notice, container, clock::now(), &boot_id);

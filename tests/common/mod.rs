@@ -63,6 +63,23 @@ pub fn needs_tool(test: &str, program: &str) -> bool {
     skip(test, &format!("needs {program}"))
 }
 
+/// The first subordinate id of the caller; None where there are none.
+pub fn subordinate(file: &str) -> Option<u32> {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap()?.name;
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix(&format!("{user}:"))?.split(':').next()?.parse().ok())
+}
+
+/// Whether systemd runs here, and for a user one of the user's own (a login session).
+pub fn needs_systemd(test: &str) -> bool {
+    let ours = is_root() || std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some();
+    if Path::new("/run/systemd/system").is_dir() && ours {
+        return true;
+    }
+    assert!(std::env::var_os("BOOKEND_TEST_SYSTEMD").is_none(), "this run promised systemd");
+    skip(test, "needs systemd")
+}
+
 /// Counts a test as skipped; false.
 pub fn skip(test: &str, why: &str) -> bool {
     println!("skipped: {test}: {why}");
@@ -105,6 +122,16 @@ impl Output {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in:\n{}{}", self.stdout, self.stderr))
     }
+}
+
+/// The text of the first code block of this language after a line that contains `after`.
+pub fn block<'a>(text: &'a str, after: &str, language: &str) -> &'a str {
+    let from = text.find(after).unwrap_or_else(|| panic!("{after:?} is gone"));
+    let open = format!("```{language}\n");
+    let begin =
+        from + text[from..].find(&open).unwrap_or_else(|| panic!("no {language} block after {after:?}")) + open.len();
+    let end = begin + text[begin..].find("```").unwrap();
+    &text[begin..end]
 }
 
 /// A directory that goes away with the value.

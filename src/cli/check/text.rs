@@ -3,7 +3,8 @@
 use std::io::IsTerminal;
 
 use super::message;
-use crate::check::{Finding, Report, one_line};
+use crate::check::{Finding, Report};
+use crate::foreign::legible;
 use crate::lifecycle::rule::Severity;
 
 /// Whether colours would be seen: by a terminal, and by who did not ask for none (`NO_COLOR`).
@@ -19,8 +20,8 @@ pub fn findings(report: &Report, coloured: bool) -> String {
 
 fn line(finding: &Finding, coloured: bool) -> String {
     let place = match finding.at {
-        Some(at) => format!("{}:{}:{}", one_line(&finding.file), at.line, at.column),
-        None => one_line(&finding.file),
+        Some(at) => format!("{}:{}:{}", legible(&finding.file), at.line, at.column),
+        None => legible(&finding.file),
     };
     let severity = match (coloured, finding.severity) {
         (false, severity) => severity.name().to_owned(),
@@ -68,10 +69,10 @@ mod tests {
     fn a_finding_is_one_line() {
         assert_eq!(
             line(&finding(), false),
-            "a\u{fffd}b.yaml:3:7: error BE002: lifecycle.preStop.sleep: Forbidden; keep one of them"
+            "a b.yaml:3:7: error BE002: lifecycle.preStop.sleep: Forbidden; keep one of them"
         );
         let bare = Finding { at: None, cure: String::new(), ..finding() };
-        assert_eq!(line(&bare, false), "a\u{fffd}b.yaml: error BE002: lifecycle.preStop.sleep: Forbidden");
+        assert_eq!(line(&bare, false), "a b.yaml: error BE002: lifecycle.preStop.sleep: Forbidden");
         assert!(line(&finding(), true).contains("\x1b[1;31merror\x1b[0m BE002"));
     }
 

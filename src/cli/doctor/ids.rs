@@ -1,20 +1,14 @@
 //! Subordinate ids: what lets a user's container have more than one.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use anyhow::{Context, Result};
-use nix::sched::CloneFlags;
+use anyhow::Result;
 use nix::unistd::{User, getegid, geteuid};
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 
 use super::{Finding, find_program};
 use crate::container::idmap;
-use crate::linux::clone::{Cloned, clone};
-use crate::linux::process::{NoReturn, exit_now};
-use crate::linux::procfs::Procfs;
-use crate::linux::{fork, reap};
 
 const ONE_ID: &str = "without it a container has the one id of this user";
 
@@ -81,26 +75,8 @@ fn find_range(text: &str, name: &str, uid: u32) -> Option<(u32, u32)> {
 
 /// Maps them in a user namespace that lives as long as this takes.
 fn map(uids: (u32, u32), gids: (u32, u32)) -> Result<()> {
-    let (reader, writer) = fork::pipe().context("make a pipe")?;
-    match clone(CloneFlags::CLONE_NEWUSER, None).context("make a user namespace")? {
-        Cloned::Child => {
-            let _stay = NoReturn;
-            drop(writer);
-            let _ = nix::unistd::read(&reader, &mut [0]); // the end of the file, when our parent is done or gone
-            exit_now(0)
-        }
-        Cloned::Parent { pid, pidfd, .. } => {
-            let dir =
-                Procfs::open().and_then(|proc| proc.process(pid)).context("open the process of a new user namespace");
-            let ids = |own: u32, range| Ok::<_, anyhow::Error>([mapping(0, own, 1)?, mapping(1, range, 1)?]);
-            let mapped = dir.and_then(|dir| {
-                idmap::write(dir.as_fd(), pid, &ids(geteuid().as_raw(), uids.0)?, &ids(getegid().as_raw(), gids.0)?)
-            });
-            drop(writer);
-            reap::wait(pidfd.as_fd()).context("wait for a child")?;
-            mapped
-        }
-    }
+    let ids = |own: u32, range| Ok::<_, anyhow::Error>([mapping(0, own, 1)?, mapping(1, range, 1)?]);
+    idmap::with_namespace(&ids(geteuid().as_raw(), uids.0)?, &ids(getegid().as_raw(), gids.0)?, |_| Ok(()))
 }
 
 fn mapping(inside: u32, outside: u32, size: u32) -> Result<LinuxIdMapping> {

@@ -4,20 +4,17 @@ use super::{Finding, read};
 use crate::linux::exit;
 use crate::linux::probe::{Answer, Call, try_call};
 
-/// What bookend cannot do without.
-const NEEDED: &[(Call, &str)] = &[
+/// What bookend has another way for, where it is missing or a filter refuses it.
+const CALLS: [(Call, &str); 9] = [
+    (Call::Clone3, "clone3"),
+    (Call::CloseRange, "close_range"),
+    (Call::Fsopen, "fsopen"),
+    (Call::MountSetattr, "mount_setattr"),
+    (Call::MoveMount, "move_mount"),
+    (Call::Openat2, "openat2"),
+    (Call::OpenTree, "open_tree"),
     (Call::PidfdOpen, "pidfd_open"),
     (Call::PidfdSendSignal, "pidfd_send_signal"),
-    (Call::OpenTree, "open_tree"),
-    (Call::Fsopen, "fsopen"),
-];
-
-/// What it has another way for, where it is missing.
-const WANTED: &[(Call, &str)] = &[
-    (Call::Clone3, "clone3"),
-    (Call::Openat2, "openat2"),
-    (Call::CloseRange, "close_range"),
-    (Call::MountSetattr, "mount_setattr"),
 ];
 
 pub fn look() -> Vec<Finding> {
@@ -40,28 +37,21 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn calls() -> Finding {
-    let with = |wanted: Answer| move |call: &&(Call, &'static str)| try_call(call.0) == wanted;
-    let names = |calls: Vec<&(Call, &'static str)>| calls.iter().map(|call| call.1).collect::<Vec<_>>().join(", ");
-    let refused = names(NEEDED.iter().chain(WANTED).filter(with(Answer::Refused)).collect());
-    let absent = names(NEEDED.iter().filter(with(Answer::Missing)).collect());
-    if !refused.is_empty() {
-        let cure = "a seccomp filter answers EPERM where it should say ENOSYS: newer outer container tools do, or run the \
-                    outer container with seccomp=unconfined";
-        return Finding::fail("system calls", format!("refused: {refused}"), cure);
-    }
-    if !absent.is_empty() {
-        let cure = "a newer kernel, or an outer container without a seccomp filter";
-        return Finding::fail("system calls", format!("missing: {absent}"), cure);
-    }
-    let mut older: Vec<&str> = WANTED.iter().filter(with(Answer::Missing)).map(|call| call.1).collect();
+    let mut older: Vec<&str> =
+        CALLS.iter().filter(|(call, _)| try_call(*call) != Answer::There).map(|(_, name)| *name).collect();
+    let setattr = older.contains(&"mount_setattr");
     if !exit::outlives_the_reap() {
         older.push("PIDFD_GET_INFO");
     }
+    let done = format!("all that bookend needs; done in other ways: {}", older.join(", "));
     match older.is_empty() {
         true => Finding::ok("system calls", "all that bookend uses"),
-        false => {
-            Finding::ok("system calls", format!("all that bookend needs; done in other ways: {}", older.join(", ")))
+        false if setattr => {
+            let cure = "recursive mount options (rro and its like) and id-mapped mounts need mount_setattr: Linux 5.12, \
+                        and an outer container whose seccomp filter knows it";
+            Finding::warn("system calls", done, cure)
         }
+        false => Finding::ok("system calls", done),
     }
 }
 

@@ -25,6 +25,7 @@ use super::wire::{Act, Lines, Order, Part, Story, Word, tell};
 use super::{listeners, spent};
 use crate::container::id::ContainerId;
 use crate::container::state::State;
+use crate::foreign::legible;
 use crate::handler::log::{file_name, last_stderr_lines};
 use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::journal::{self, Record};
@@ -395,7 +396,7 @@ impl Actor {
     /// Shows what the ENTRYPOINT writes, the beginning of it, and keeps its last lines.
     fn hear_output(&mut self) {
         for line in self.output.read() {
-            let line = printable(&line);
+            let line = legible(&String::from_utf8_lossy(&line));
             if self.shown < LIVE_LINES {
                 self.said(&format!("  | {line}"));
             } else if self.shown == LIVE_LINES {
@@ -426,7 +427,10 @@ impl Actor {
             match self.wait(&readable, None)? {
                 Woken::Order => self.kill_if_asked()?,
                 Woken::Ready | Woken::Time => {
-                    lines.read().iter().for_each(|line| self.said(&format!("  | {}", printable(line))));
+                    lines
+                        .read()
+                        .iter()
+                        .for_each(|line| self.said(&format!("  | {}", legible(&String::from_utf8_lossy(line)))));
                 }
             }
         }
@@ -516,11 +520,6 @@ impl Actor {
     fn say(&mut self, word: &Word) {
         tell(&mut self.director, word);
     }
-}
-
-/// A line of the container's, which must not speak to the terminal.
-fn printable(line: &[u8]) -> String {
-    String::from_utf8_lossy(line).chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
 /// Does something with our standard streams those of the container.

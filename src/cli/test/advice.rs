@@ -3,11 +3,11 @@
 use super::cast::Player;
 use super::verdict::find;
 use super::wire::{Act, Story};
+use crate::foreign::{legible, quote};
 use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::model::{Handler, Hook};
 use crate::lifecycle::pod::Role;
 use crate::lifecycle::status::{HookState, HookStatus};
-use crate::lifecycle::tree::quote;
 
 /// The sentences that follow a hook's story, each on a line of its own.
 pub fn of_hook(player: &Player, story: &Story, state: &HookStatus, act: &Act) -> String {
@@ -28,7 +28,7 @@ pub fn of_hook(player: &Player, story: &Story, state: &HookStatus, act: &Act) ->
     let error = match (&entry.handler, &state.error) {
         // Of a program it is the exit code and stderr, which are told already.
         (Handler::Exec { .. }, _) | (_, None) => String::new(),
-        (_, Some(error)) => format!("  {}\n", error.replace(|c: char| c.is_control(), " ")),
+        (_, Some(error)) => format!("  {}\n", legible(error)),
     };
     error + &advice.map(|advice| line(&advice)).unwrap_or_default()
 }

@@ -10,12 +10,12 @@ use super::expect::{Ending, Expectation};
 use super::fault::{Fault, faults};
 use super::stage::{Scene, Scenery};
 use super::wire::Part;
+use crate::foreign::legible;
 use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::model::{Hook, Plan, PostStartStop};
 use crate::lifecycle::pod::{self, Chosen, Pod, Role};
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::source::{self, Invalid};
-use crate::lifecycle::timeline::letters::legible;
 use crate::lifecycle::validate::Problems;
 
 /// The containers of one Pod, in the order in which they are started.

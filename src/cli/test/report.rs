@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::hooks;
 use super::verdict::{Check, Verdict, stop_took};
+use crate::foreign::legible;
 use crate::lifecycle::timeline::Life;
 
 /// The failures' stories with the pictures between them, then a line for each check.
@@ -101,7 +102,7 @@ pub fn tap(verdicts: &[Verdict]) -> String {
             }
         }
         for note in &verdict.notes {
-            let _ = writeln!(text, "    # {}", one_line(note));
+            let _ = writeln!(text, "    # {}", legible(note));
         }
         let _ = writeln!(text, "{}ok {} - {label}", not(verdict.passed()), number + 1);
     }
@@ -114,7 +115,7 @@ fn not(good: bool) -> &'static str {
 
 /// A description may hold neither a directive nor a line's end.
 fn tap_words(text: &str) -> String {
-    one_line(text).replace('\\', "\\\\").replace('#', "\\#")
+    legible(text).replace('\\', "\\\\").replace('#', "\\#")
 }
 
 /// A YAML block; a JSON string is a YAML string.
@@ -144,7 +145,7 @@ pub fn github(verdicts: &[Verdict]) -> String {
             let at = format!("file={file},line={},col={}", place.line, place.column);
             let _ = writeln!(text, "::notice {at},title={}::{}", property(&verdict.player.label), message(note));
         }
-        let _ = writeln!(text, "{}: {}", one_line(&verdict.player.label), word(verdict.passed()));
+        let _ = writeln!(text, "{}: {}", legible(&verdict.player.label), word(verdict.passed()));
     }
     text
 }
@@ -156,10 +157,6 @@ fn message(text: &str) -> String {
 
 fn property(text: &str) -> String {
     message(text).replace(':', "%3A").replace(',', "%2C")
-}
-
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use super::command_line;
 use super::image::{self, Unpacking};
 use crate::container::bundle::Bundle;
 use crate::container::id::ContainerId;
+use crate::container::rootfs::path::{Root, link_to};
 use crate::container::spec::template;
 use crate::image::Image;
 use crate::lifecycle::annotations::IMAGE_STOP_SIGNAL;
@@ -207,8 +208,9 @@ impl Stage {
 
     /// No link leads out of the root file system.
     fn open_inside(&self, path: &str, flags: OFlags) -> Option<OwnedFd> {
-        let root = fd::open_path(&self.dir.join("bundle/rootfs")).ok()?;
-        rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT).ok()
+        let root = Root::new(fd::open_path(&self.dir.join("bundle/rootfs")).ok()?);
+        let found = root.find(Path::new(path)).ok()??;
+        rustix::fs::openat(CWD, link_to(&found), flags | OFlags::CLOEXEC, Mode::empty()).ok()
     }
 
     /// The flags in front of the verb, with the stage's state root.

@@ -1,5 +1,7 @@
 //! Fields of `linux` that every process of the container lives under.
 
+use std::collections::HashSet;
+
 use super::{Check, given};
 use crate::linux::bits::Bits;
 
@@ -20,6 +22,8 @@ impl Check<'_> {
     pub(super) fn nature(&mut self) {
         self.personality();
         self.memory_policy();
+        self.net_devices();
+        self.intel_rdt();
     }
 
     fn personality(&mut self) {
@@ -54,6 +58,46 @@ impl Check<'_> {
             _ => {}
         }
     }
+
+    fn net_devices(&mut self) {
+        let Some(devices) = self.get("linux.netDevices").as_object().filter(|devices| !devices.is_empty()) else {
+            return;
+        };
+        if !self.has_namespace("network") {
+            self.problem("linux.netDevices", "would stay on the host; add a network namespace or remove them");
+        }
+        let mut seen = HashSet::new();
+        for (host, device) in devices {
+            let field = format!("linux.netDevices.{}", host.escape_debug());
+            let name = device["name"].as_str().filter(|name| !name.is_empty()).unwrap_or(host);
+            if !is_device_name(host) {
+                self.problem(&field, "not a name of a network device");
+            }
+            if name != host && !is_device_name(name) {
+                self.problem(&format!("{field}.name"), format!("{name:?} is not a name of a network device"));
+            }
+            if !seen.insert(name) {
+                self.problem(&field, format!("another device is called {name:?} in the container, too"));
+            }
+        }
+    }
+
+    fn intel_rdt(&mut self) {
+        let id = self.text("linux.intelRdt.closID");
+        if id != "/" && (id.contains(['/', '\n']) || [".", "..", "info", "mon_groups", "mon_data"].contains(&id)) {
+            self.problem("linux.intelRdt.closID", format!("{id:?} is not a name of a group"));
+        }
+        let bandwidth = self.text("linux.intelRdt.memBwSchema");
+        if !bandwidth.is_empty() && (!bandwidth.starts_with("MB:") || bandwidth.trim_end().contains('\n')) {
+            self.problem("linux.intelRdt.memBwSchema", format!("{bandwidth:?} is not one line that begins with MB:"));
+        }
+    }
+}
+
+/// As the kernel has it (dev_valid_name).
+fn is_device_name(name: &str) -> bool {
+    let legal = |c: char| c != '/' && c != ':' && !c.is_whitespace();
+    (1..16).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
 }
 
 #[cfg(test)]
@@ -103,6 +147,11 @@ mod tests {
                 json!({"domain": "LINUX", "flags": ["X"]}),
                 "linux.personality.flags: the specification",
             ),
+            ("/linux/netDevices", json!({"a/b": {}}), "linux.netDevices.a/b: not a name of a network device"),
+            ("/linux/netDevices", json!({"a": {"name": "sixteen-letters-"}}), "linux.netDevices.a.name: \"sixteen"),
+            ("/linux/netDevices", json!({"a": {}, "b": {"name": "a"}}), "linux.netDevices.b: another device is called"),
+            ("/linux/intelRdt", json!({"closID": "../x"}), "linux.intelRdt.closID: \"../x\" is not a name"),
+            ("/linux/intelRdt", json!({"memBwSchema": "L3:0=1"}), "linux.intelRdt.memBwSchema: \"L3:0=1\" is not one"),
         ] {
             let error = refused(pointer, value);
             assert!(error.lines().any(|line| line.trim_start().starts_with(words)), "{error}");

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat,
 use rustix::fs::{mknodat, openat, symlinkat};
 use rustix::io::Errno;
 
+use super::mounts::{self, Kind};
 use super::path::{Links, Missing, O_PATH, Root, is_link_to, link_to, remove};
 use super::tree::Tree;
 
@@ -61,10 +62,9 @@ pub(super) fn set_up(root: &Root, config: &Spec, user_namespace: bool) -> Result
 }
 
 fn dev_is_bound(config: &Spec) -> bool {
-    let bind = |option: &String| option == "bind" || option == "rbind";
     config.mounts().iter().flatten().any(|mount| {
         let at_dev = mount.destination().components().eq(Path::new("/dev").components());
-        at_dev && (mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(bind))
+        at_dev && matches!(mounts::parse_entry(mount), Ok((Kind::Bind { .. }, _)))
     })
 }
 

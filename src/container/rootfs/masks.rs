@@ -69,7 +69,7 @@ fn make_readonly(place: impl AsFd) -> io::Result<()> {
     let readonly = MountAttributes::new(READONLY, 0);
     match tree.change_and_attach(&[(readonly, true)], &place) {
         // No mount_setattr: then the mount itself, as the specification asks.
-        Err(error) if error.raw_os_error().is_none() => tree.change(&readonly, false),
+        Err(error) if error.raw_os_error().is_none() => tree.change_and_attach(&[(readonly, false)], &place),
         other => other,
     }
 }

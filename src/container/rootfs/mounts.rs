@@ -1,19 +1,23 @@
 //! The entries of `mounts`, made in their order.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use oci_spec::runtime::{Mount, Spec};
-use rustix::fs::{CWD, FsWord, Mode, OFlags, fstat, fstatfs, mkdirat, openat, symlinkat};
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
+use rustix::fs::{CWD, FileType, FsWord, Mode, OFlags, fstat, fstatfs, mkdirat, openat, readlinkat, symlinkat};
+use rustix::io::Errno;
 
-use super::RootfsOptions;
-use super::options::{Options, READONLY};
-use super::path::{Links, Missing, O_PATH, Root, is_directory, same_file};
+use super::options::{Options, READONLY, Symlinks};
+use super::path::{Links, Missing, O_PATH, Root, is_directory, is_link_to, is_mount, same_file};
 use super::tree::{Change, Tree};
+use super::{RootfsOptions, aside, copyup};
 use crate::cgroup::{CgroupMount, Version};
-use crate::linux::mount::MountAttributes;
+use crate::container::{idmap, labels};
+use crate::linux::mount::{MountAttributes, map_ids};
 
 pub(super) const PROC_SUPER_MAGIC: FsWord = 0x9fa0;
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
@@ -36,18 +40,28 @@ const PROC_FILES: [&str; 11] = [
     "/proc/net/dev",
 ];
 
+/// File systems whose labels the policy chooses by itself.
+const UNLABELLED: [&str; 3] = ["proc", "sysfs", "mqueue"];
+
 /// What an entry of `mounts` makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    Bind { recursive: bool },
-    Cgroup { version: Option<Version> },
+    Bind {
+        recursive: bool,
+    },
+    Cgroup {
+        version: Option<Version>,
+    },
     Filesystem(String),
+    /// Changes the flags of what is mounted there.
+    Remount,
 }
 
 /// Decides what an entry makes. The error is about its type or its options.
 pub(super) fn parse(kind: Option<&str>, source: &str, options: &[&str]) -> Result<(Kind, Options), String> {
     let options = Options::parse(options.iter().copied())?;
     let kind = match (options.bind, kind.unwrap_or("")) {
+        _ if options.remount => Kind::Remount,
         (Some(recursive), _) => Kind::Bind { recursive },
         (None, "bind") => Kind::Bind { recursive: true },
         (None, "cgroup") => Kind::Cgroup { version: None },
@@ -55,6 +69,12 @@ pub(super) fn parse(kind: Option<&str>, source: &str, options: &[&str]) -> Resul
         (None, "" | "none") => return Err("type is missing: name a file system, or give the option bind".to_owned()),
         (None, other) => Kind::Filesystem(other.to_owned()),
     };
+    if let (false, Some(option)) = (matches!(kind, Kind::Bind { .. }), options.of_a_bind()) {
+        return Err(format!("option {option:?} is for bind mounts only; remove it, or add bind"));
+    }
+    if options.copy_up && kind != Kind::Filesystem("tmpfs".to_owned()) {
+        return Err("option \"tmpcopyup\" is for a new tmpfs only; remove it".to_owned());
+    }
     match kind {
         Kind::Bind { .. } => {
             options.check_bind()?;
@@ -65,6 +85,15 @@ pub(super) fn parse(kind: Option<&str>, source: &str, options: &[&str]) -> Resul
         Kind::Cgroup { .. } => {
             if let Some(option) = options.data.first() {
                 return Err(format!("option {option:?} is unknown for a cgroup mount; remove it"));
+            }
+        }
+        // The file system may be the host's, or another container's too.
+        Kind::Remount => {
+            if let Some(option) = options.of_the_file_system().first() {
+                return Err(format!(
+                    "option {option:?}: remount changes the flags of the mount, not its file system; give it to the \
+                     mount itself"
+                ));
             }
         }
         Kind::Filesystem(_) => {}
@@ -82,7 +111,7 @@ pub(super) fn parse_entry(mount: &Mount) -> Result<(Kind, Options)> {
 pub(super) fn make_all(
     root: &Root,
     config: &Spec,
-    mut binds: Vec<Option<Tree>>,
+    mut binds: Vec<Option<Source>>,
     cgroup: &[CgroupMount],
     options: &RootfsOptions,
 ) -> Result<Vec<Tree>> {
@@ -102,6 +131,7 @@ fn describe(mount: &Mount) -> String {
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     match parse_entry(mount) {
         Ok((Kind::Bind { .. }, _)) => format!("bind {} on {destination}", source.display()),
+        Ok((Kind::Remount, _)) => format!("remount {destination}"),
         _ => format!("mount {} on {destination}", mount.typ().as_deref().unwrap_or("?")),
     }
 }
@@ -115,44 +145,91 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     /// Makes one mount; a tree is given back to become read-only later.
-    fn make(&self, mount: &Mount, bind: Option<Tree>) -> Result<Option<Tree>> {
+    fn make(&self, mount: &Mount, source: Option<Source>) -> Result<Option<Tree>> {
         let (kind, mut options) = parse_entry(mount)?;
-        let changes = |options: &Options| self.changes(options);
         match kind {
             Kind::Bind { .. } => {
-                let tree = bind.context("its source was not opened")?;
-                let place = self.place(mount, &tree)?;
-                tree.change_and_attach(&changes(&options), place)
-                    .map_err(|error| self.with_cure("bind", error.into()))?;
+                let source = source.context("its source was not opened")?;
+                match source.link()? {
+                    Some(target) => self.link(mount, &target)?,
+                    None => {
+                        if self.stays_shared(&options) && aside::is_needed() {
+                            bail!(
+                                "it would share its mounts with the host, which needs open_tree and move_mount: the kernel \
+                                 or a seccomp filter refuses them"
+                            );
+                        }
+                        let (_, tree) = source.mount()?;
+                        let place = self.place(mount, &tree, &options)?;
+                        tree.change_and_attach(&self.changes(&options), place)
+                            .map_err(|error| self.with_cure("bind", error.into()))?;
+                    }
+                }
                 Ok(None)
             }
+            Kind::Remount => self.remount(mount, options),
             Kind::Cgroup { version } => self.cgroup(mount, version, &mut options),
-            Kind::Filesystem(name) => {
-                let place = self.directory(mount, &name)?;
-                // What goes below a tmpfs, /dev above all, is still to be made.
-                let late = name == "tmpfs" && options.postpone_readonly();
-                if name == "tmpfs" {
-                    keep_mode(&place.0, place.1, &mut options)?;
-                }
-                let source = mount.source().as_deref().and_then(Path::to_str).unwrap_or(&name);
-                let tree = Tree::filesystem(&name, source, &options).map_err(|error| self.with_cure(&name, error))?;
-                let propagation: Vec<Change> = propagation_changes(&options.propagation);
-                tree.change_and_attach(&propagation, &place.0)?;
-                Ok(late.then_some(tree))
-            }
+            Kind::Filesystem(name) => self.filesystem(mount, &name, options),
         }
     }
 
-    /// The changes of a bind mount. Only a mount that says shared, in a root that says shared, stays in the peer group of
-    /// the host's mount; all else at most receives.
+    fn filesystem(&self, mount: &Mount, name: &str, mut options: Options) -> Result<Option<Tree>> {
+        let place = self.directory(mount, name)?;
+        // What goes below a tmpfs, /dev above all, is still to be made.
+        let late = name == "tmpfs" && options.postpone_readonly();
+        if name == "tmpfs" {
+            keep_mode(&place.0, place.1, &mut options)?;
+        }
+        if !UNLABELLED.contains(&name) {
+            options.data.extend(self.context());
+        }
+        let source = mount.source().as_deref().and_then(Path::to_str).unwrap_or(name);
+        let tree = Tree::filesystem(name, source, &options).map_err(|error| self.with_cure(name, error))?;
+        if options.copy_up {
+            copyup::copy(&place.0, &tree).context("tmpcopyup")?;
+        }
+        tree.change_and_attach(&propagation_changes(&options.propagation), &place.0)?;
+        Ok(late.then_some(tree))
+    }
+
+    /// As mount(8) does it: what the options do not speak of stays as it is.
+    fn remount(&self, mount: &Mount, mut options: Options) -> Result<Option<Tree>> {
+        let found = self.root.reach(mount.destination(), Missing::IsAnError, links_for(mount.destination(), ""))?;
+        if !is_mount(&found.fd)? {
+            bail!("nothing is mounted there");
+        }
+        let late = options.postpone_readonly();
+        let tree = Tree::at(found.fd);
+        let mut changes = propagation_changes(&options.propagation);
+        changes.extend([(options.recursive_attributes(), true), (options.attributes(), false)]);
+        for (attributes, recursive) in &changes {
+            tree.change(attributes, *recursive).map_err(|error| self.with_cure("bind", error.into()))?;
+        }
+        Ok(late.then_some(tree))
+    }
+
+    /// `copy-symlink`: the link is made again, or is there already.
+    fn link(&self, mount: &Mount, target: &OsStr) -> Result<()> {
+        let (directory, name) = self.root.parent(mount.destination())?;
+        self.guard_proc(&directory, None, "a link")?;
+        match symlinkat(target, &directory, name) {
+            Err(Errno::EXIST) if is_link_to(&directory, name, target) => Ok(()),
+            Err(Errno::EXIST) => bail!("copy-symlink: something else than a link to {} is there", target.display()),
+            made => Ok(made.map_err(io::Error::from).context("copy-symlink")?),
+        }
+    }
+
+    /// Only a mount that says shared, in a root that says shared, stays in the peer group of the host's mount.
+    fn stays_shared(&self, options: &Options) -> bool {
+        let shared = |(kind, _): &(u64, bool)| *kind == libc::MS_SHARED;
+        self.root_propagation().as_ref().is_some_and(shared) && options.propagation.iter().any(shared)
+    }
+
+    /// The changes of a bind mount. One that does not stay shared at most receives.
     fn changes(&self, options: &Options) -> Vec<Change> {
-        let shared = |kind: &u64| *kind == libc::MS_SHARED;
-        let root = self.root_propagation();
         let mut changes = Vec::new();
-        if !(root.as_ref().is_some_and(|(kind, _)| shared(kind))
-            && options.propagation.iter().any(|(kind, _)| shared(kind)))
-        {
-            let kind = match root {
+        if !self.stays_shared(options) {
+            let kind = match self.root_propagation() {
                 Some((libc::MS_PRIVATE | libc::MS_UNBINDABLE, _)) => libc::MS_PRIVATE,
                 _ => libc::MS_SLAVE,
             };
@@ -164,14 +241,23 @@ impl Maker<'_> {
         changes
     }
 
+    /// The option for the SELinux context of a file system.
+    fn context(&self) -> Option<String> {
+        labels::of_mounts(self.config).map(|label| format!("context={label}"))
+    }
+
     fn root_propagation(&self) -> Option<(u64, bool)> {
         super::root_propagation(self.config)
     }
 
     /// Finds or makes the place for a bind mount: a directory for a directory, a file for everything else.
-    fn place(&self, mount: &Mount, tree: &Tree) -> Result<OwnedFd> {
+    fn place(&self, mount: &Mount, tree: &Tree, options: &Options) -> Result<OwnedFd> {
         let missing = if is_directory(tree)? { Missing::BecomesDirectory } else { Missing::BecomesFile };
-        let found = self.reach(mount, missing, links_for(mount.destination(), ""))?;
+        let links = match links_for(mount.destination(), "") {
+            Links::StayInside if options.symlinks.destination_is_kept => Links::LastIsKept,
+            links => links,
+        };
+        let found = self.reach(mount, missing, links)?;
         self.guard_proc(&found.fd, Some(tree), "bind")?;
         if is_directory(&found.fd)? != is_directory(tree)? {
             bail!("one is a directory and the other is not");
@@ -275,6 +361,7 @@ impl Maker<'_> {
         let each = options.clone();
         let late = options.postpone_readonly();
         options.data = vec!["mode=755".to_owned()];
+        options.data.extend(self.context());
         options.superblock.clear();
         let top = Tree::filesystem("tmpfs", "tmpfs", options)?;
         top.attach(place)?;
@@ -355,42 +442,107 @@ pub(super) struct Source {
     path: PathBuf,
     seen: OwnedFd,
     recursive: bool,
-    copy: Option<(OwnedFd, Tree)>,
+    symlinks: Symlinks,
+    /// In init's mount namespace.
+    here: Option<OwnedFd>,
+    /// By `create` with the ids of the mount, which init in a user namespace has no right to give; else by init.
+    copy: Option<Tree>,
 }
 
 impl Source {
     /// Opens the source where the host is visible: it is known to be there before anything is made.
-    pub fn open(path: PathBuf, recursive: bool) -> Result<Source> {
-        let seen = openat(CWD, &path, O_PATH, Mode::empty())
-            .map_err(io::Error::from)
-            .with_context(|| format!("open {}", path.display()))?;
-        Ok(Source { path, seen, recursive, copy: None })
+    pub fn open(path: PathBuf, recursive: bool, symlinks: Symlinks) -> Result<Source> {
+        let seen = open_source(&path, symlinks)?;
+        Ok(Source { path, seen, recursive, symlinks, here: None, copy: None })
     }
 
-    /// Copies the mount at the source, in the mount namespace that we are in now: the kernel lets nobody copy from
-    /// another one. It has to be the file that `create` saw.
-    pub fn enter(&mut self) -> Result<()> {
-        self.copy = Some(self.find_and_copy()?);
+    /// Copies it with the ids of a user namespace (config.md "mounts", `uidMappings`).
+    pub fn map_ids(&mut self, namespace: &OwnedFd, recursive: bool) -> Result<()> {
+        if aside::is_needed() {
+            bail!("id-mapped mounts need open_tree and move_mount, which the kernel or a seccomp filter refuses");
+        }
+        let tree = Tree::copy_of(&self.seen, self.recursive)?;
+        map_ids(&tree, recursive, namespace.as_fd()).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOSYS) => anyhow!("id-mapped mounts need Linux 5.12 and mount_setattr: {error}"),
+            Some(libc::EPERM) => {
+                anyhow!("{error}: id-mapped mounts need root of the host, and a source that is not id-mapped already")
+            }
+            Some(libc::EINVAL) => anyhow!("the file system of {} has no id-mapped mounts", self.path.display()),
+            _ => anyhow!(error),
+        })?;
+        self.copy = Some(tree);
         Ok(())
     }
 
-    /// The place in this mount namespace and the copy that `enter` made, or that is made now.
-    pub fn copied(mut self) -> Result<(OwnedFd, Tree)> {
-        match self.copy.take() {
-            Some(copy) => Ok(copy),
-            None => self.find_and_copy(),
+    /// Finds the source in the mount namespace that we are in now, and copies the mount there: the kernel lets nobody copy
+    /// from another one. It has to be the file that `create` saw. Does nothing if it was done before.
+    pub fn enter(&mut self) -> Result<()> {
+        if self.here.is_some() {
+            return Ok(());
         }
-    }
-
-    fn find_and_copy(&self) -> Result<(OwnedFd, Tree)> {
-        let context = || format!("open {}", self.path.display());
-        let here = openat(CWD, &self.path, O_PATH, Mode::empty()).map_err(io::Error::from).with_context(context)?;
+        let here = open_source(&self.path, self.symlinks)?;
         if !same_file(&self.seen, &here)? {
             bail!("{} was replaced while the container was being created", self.path.display());
         }
-        let tree = Tree::copy_of(&here, self.recursive).with_context(|| format!("copy {}", self.path.display()))?;
+        if self.copy.is_none() && !aside::is_needed() {
+            self.copy = Some(self.copy_of(&here)?);
+        }
+        self.here = Some(here);
+        Ok(())
+    }
+
+    fn copy_of(&self, here: &OwnedFd) -> Result<Tree> {
+        Tree::copy_of(here, self.recursive).with_context(|| format!("copy {}", self.path.display()))
+    }
+
+    /// `copy-symlink`: where the link leads that is to be made again.
+    pub fn link(&self) -> Result<Option<OsString>> {
+        if !self.symlinks.copy || FileType::from_raw_mode(fstat(&self.seen)?.st_mode) != FileType::Symlink {
+            return Ok(None);
+        }
+        Ok(Some(OsString::from_vec(readlinkat(&self.seen, "", Vec::new())?.into_bytes())))
+    }
+
+    /// The place in init's mount namespace, and the copy of it.
+    pub fn mount(mut self) -> Result<(OwnedFd, Tree)> {
+        let here = self.here.take().context("nobody has entered it")?;
+        let tree = match self.copy.take() {
+            Some(tree) => tree,
+            None => self.copy_of(&here)?,
+        };
         Ok((here, tree))
     }
+}
+
+fn open_source(path: &Path, symlinks: Symlinks) -> Result<OwnedFd> {
+    let kept = symlinks.copy || symlinks.source_is_kept;
+    let flags = if kept { O_PATH | OFlags::NOFOLLOW } else { O_PATH };
+    let opened = openat(CWD, path, flags, Mode::empty()).map_err(io::Error::from);
+    opened.with_context(|| format!("open {}", path.display()))
+}
+
+/// The user namespace whose ids a bind mount has, and whether all below it have them too: that of its own mappings, else,
+/// with the option `idmap` or `ridmap`, the container's.
+pub(super) fn id_map(mount: &Mount, options: &Options, config: &Spec) -> Result<Option<(OwnedFd, bool)>> {
+    let recursive = options.idmap == Some(true);
+    let given = |maps: &Option<Vec<LinuxIdMapping>>| maps.clone().filter(|maps| !maps.is_empty());
+    if let (Some(uids), Some(gids)) = (given(mount.uid_mappings()), given(mount.gid_mappings())) {
+        return Ok(Some((idmap::namespace(&uids, &gids)?, recursive)));
+    }
+    if options.idmap.is_none() {
+        return Ok(None);
+    }
+    let linux = config.linux().as_ref().context("linux is missing")?;
+    let user = linux.namespaces().iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::User);
+    let joined = user.and_then(|namespace| namespace.path().as_deref()).filter(|path| !path.as_os_str().is_empty());
+    let namespace = match joined {
+        Some(path) => std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?.into(),
+        None => {
+            let maps = |maps: &Option<Vec<LinuxIdMapping>>| maps.clone().unwrap_or_default();
+            idmap::namespace(&maps(linux.uid_mappings()), &maps(linux.gid_mappings()))?
+        }
+    };
+    Ok(Some((namespace, recursive)))
 }
 
 #[cfg(test)]

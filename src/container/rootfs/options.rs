@@ -19,8 +19,27 @@ pub(super) struct Options {
     pub propagation: Vec<(u64, bool)>,
     /// Flags of the superblock, as fsconfig(2) calls them.
     pub superblock: Vec<&'static str>,
+    /// Flags of the superblock that only mount(2) takes: `MS_*`.
+    pub old_flags: u64,
+    /// `idmap`: `Some(false)`, `ridmap`: `Some(true)`.
+    pub idmap: Option<bool>,
+    pub remount: bool,
+    /// `tmpcopyup`: the new tmpfs begins with what it covers.
+    pub copy_up: bool,
+    pub symlinks: Symlinks,
     /// What only the file system knows.
     pub data: Vec<String>,
+}
+
+/// How a bind mount takes a symbolic link at either of its ends; else it follows them. They are crun's options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Symlinks {
+    /// `copy-symlink`: a source that is a link is made again at the destination.
+    pub copy: bool,
+    /// `src-nofollow`: a source that is a link is mounted itself.
+    pub source_is_kept: bool,
+    /// `dest-nofollow`: a destination that is a link is mounted on.
+    pub destination_is_kept: bool,
 }
 
 enum Meaning {
@@ -31,7 +50,16 @@ enum Meaning {
     Propagation(u64),
     Superblock(&'static str),
     NotSuperblock(&'static str),
-    Unsupported,
+    OldFlag(u64),
+    NotOldFlag(u64),
+    IdMap {
+        recursive: bool,
+    },
+    Remount,
+    CopyUp,
+    Symlinks(fn(&mut Symlinks)),
+    /// Refused, with the cure.
+    NoOption(&'static str),
 }
 
 /// What `meaning` knows.
@@ -61,10 +89,21 @@ const WITH_RECURSIVE_FORM: [&str; 22] = [
 ];
 
 /// What else is no option of a file system and is supported.
-const PLAIN: [&str; 12] = [
+const PLAIN: [&str; 23] = [
     "bind",
     "rbind",
     "defaults",
+    "remount",
+    "idmap",
+    "ridmap",
+    "tmpcopyup",
+    "copy-symlink",
+    "src-nofollow",
+    "dest-nofollow",
+    "acl",
+    "noacl",
+    "iversion",
+    "noiversion",
     "silent",
     "loud",
     "sync",
@@ -116,6 +155,7 @@ fn meaning(option: &str) -> Option<Meaning> {
 fn plain_meaning(option: &str) -> Option<Meaning> {
     use Meaning::*;
     Some(match option {
+        // The mount calls that we use never make the kernel's log loud.
         "" | "defaults" | "silent" | "loud" => Nothing,
         "sync" => Superblock("sync"),
         "async" => NotSuperblock("sync"),
@@ -124,8 +164,18 @@ fn plain_meaning(option: &str) -> Option<Meaning> {
         "nomand" => NotSuperblock("mand"),
         "lazytime" => Superblock("lazytime"),
         "nolazytime" => NotSuperblock("lazytime"),
-        "remount" | "move" | "tmpcopyup" | "idmap" | "ridmap" | "iversion" | "noiversion" | "copy-symlink"
-        | "src-nofollow" | "dest-nofollow" => Unsupported,
+        "iversion" => OldFlag(libc::MS_I_VERSION),
+        "noiversion" => NotOldFlag(libc::MS_I_VERSION),
+        "acl" => OldFlag(libc::MS_POSIXACL),
+        "noacl" => NotOldFlag(libc::MS_POSIXACL),
+        "idmap" => IdMap { recursive: false },
+        "ridmap" => IdMap { recursive: true },
+        "remount" => Remount,
+        "tmpcopyup" => CopyUp,
+        "copy-symlink" => Symlinks(|symlinks| symlinks.copy = true),
+        "src-nofollow" => Symlinks(|symlinks| symlinks.source_is_kept = true),
+        "dest-nofollow" => Symlinks(|symlinks| symlinks.destination_is_kept = true),
+        "move" => NoOption("the runtime specification has no move: mount the source with bind or rbind"),
         _ => return None,
     })
 }
@@ -182,20 +232,43 @@ impl Options {
                 self.superblock.push(flag);
             }
             Meaning::NotSuperblock(flag) => self.superblock.retain(|given| *given != flag),
-            Meaning::Unsupported => return Err(format!("option {option:?} is not supported by bookend; remove it")),
+            Meaning::OldFlag(flag) => self.old_flags |= flag,
+            Meaning::NotOldFlag(flag) => self.old_flags &= !flag,
+            Meaning::IdMap { recursive } => self.idmap = Some(recursive),
+            Meaning::Remount => self.remount = true,
+            Meaning::CopyUp => self.copy_up = true,
+            Meaning::Symlinks(choose) => choose(&mut self.symlinks),
+            Meaning::NoOption(cure) => return Err(format!("option {option:?}: {cure}")),
         }
         Ok(())
     }
 
-    /// Errors of a bind mount that would else come late or not at all: it has no superblock of its own to change.
+    /// What cannot be meant for a mount of a directory or file that exists: a word that is no option at all. Options of a
+    /// file system have no effect there, and are refused only where nobody could have taken them for such.
     pub fn check_bind(&self) -> Result<(), String> {
-        if let Some(option) = self.data.first() {
-            return Err(format!("option {option:?} is unknown for a bind mount; remove it"));
-        }
-        match self.superblock.first() {
-            Some(flag) => Err(format!("option {flag:?} has no effect on a bind mount; remove it")),
+        match self.data.iter().find(|option| !option.contains('=')) {
+            Some(option) => Err(format!("option {option:?} is unknown for a bind mount; remove it")),
             None => Ok(()),
         }
+    }
+
+    /// Options that a mount of an existing file system does not heed: they are for whoever made it.
+    pub fn of_the_file_system(&self) -> Vec<String> {
+        let old = [(libc::MS_I_VERSION, "iversion"), (libc::MS_POSIXACL, "acl")];
+        let old = old.iter().filter(|(flag, _)| self.old_flags & flag != 0).map(|(_, name)| *name);
+        let named = self.superblock.iter().copied().chain(old).map(str::to_owned);
+        named.chain(self.data.iter().cloned()).collect()
+    }
+
+    /// Options that only a bind mount can have.
+    pub fn of_a_bind(&self) -> Option<&'static str> {
+        let given = [
+            (self.idmap.is_some(), "idmap"),
+            (self.symlinks.copy, "copy-symlink"),
+            (self.symlinks.source_is_kept, "src-nofollow"),
+            (self.symlinks.destination_is_kept, "dest-nofollow"),
+        ];
+        given.into_iter().find_map(|(given, name)| given.then_some(name))
     }
 
     pub fn attributes(&self) -> MountAttributes {
@@ -227,11 +300,27 @@ mod tests {
 
     #[test]
     fn what_features_lists_is_known_and_supported() {
-        for name in names() {
+        let names = names();
+        for name in &names {
             let parsed = Options::parse([name.as_str()]).unwrap();
             assert_eq!(parsed.data, Vec::<String>::new(), "{name} would be left to the file system");
         }
-        assert!(names().contains(&"rro".to_owned()) && !names().contains(&"idmap".to_owned()));
+        assert!(names.is_sorted() && names.iter().collect::<std::collections::HashSet<_>>().len() == names.len());
+    }
+
+    /// config.md "Linux mount options": all that the specification has names for.
+    #[test]
+    fn features_lists_every_option_of_the_specification() {
+        let names = names();
+        for name in "async atime bind defaults dev diratime dirsync exec iversion lazytime loud noatime nodev nodiratime \
+            noexec noiversion nolazytime norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime \
+            relatime remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate \
+            rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime \
+            suid symfollow sync tmpcopyup unbindable idmap ridmap acl noacl mand nomand"
+            .split_ascii_whitespace()
+        {
+            assert!(names.iter().any(|found| found == name), "{name}");
+        }
     }
 
     #[test]
@@ -272,17 +361,26 @@ mod tests {
 
     #[test]
     fn what_is_left_is_for_the_file_system_and_nothing_for_a_bind() {
-        let parsed = Options::parse(["size=1k", "sync", "async", "dirsync"]).unwrap();
+        let parsed = Options::parse(["size=1k", "sync", "async", "dirsync", "iversion", "acl", "noacl"]).unwrap();
         assert_eq!(parsed.data, ["size=1k"]);
         assert_eq!(parsed.superblock, ["dirsync"]);
+        assert_eq!(parsed.old_flags, libc::MS_I_VERSION);
+        assert_eq!(parsed.of_the_file_system(), ["dirsync", "iversion", "size=1k"]);
+        assert!(parsed.check_bind().is_ok());
         assert!(Options::parse(["nosuidd"]).unwrap().check_bind().unwrap_err().contains("\"nosuidd\" is unknown"));
-        assert!(Options::parse(["sync"]).unwrap().check_bind().unwrap_err().contains("no effect"));
     }
 
     #[test]
-    fn what_bookend_cannot_do_is_refused() {
-        for option in ["tmpcopyup", "idmap", "ridmap", "remount"] {
-            assert!(Options::parse([option]).unwrap_err().contains(option));
+    fn what_only_a_bind_can_have_is_known() {
+        for option in ["idmap", "copy-symlink", "src-nofollow", "dest-nofollow"] {
+            assert_eq!(Options::parse([option]).unwrap().of_a_bind(), Some(option));
         }
+        assert_eq!(Options::parse(["ridmap"]).unwrap().idmap, Some(true));
+        assert_eq!(Options::parse(["ro", "tmpcopyup"]).unwrap().of_a_bind(), None);
+    }
+
+    #[test]
+    fn an_option_of_another_program_is_refused_with_the_cure() {
+        assert!(Options::parse(["move"]).unwrap_err().contains("bind or rbind"));
     }
 }

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, readlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{fstat, mkdirat, openat, openat2, readlinkat, statx};
 use rustix::io::Errno;
 
 /// As many as the kernel follows (path_resolution(7)).
@@ -29,6 +30,8 @@ pub(crate) enum Missing {
 pub(crate) enum Links {
     /// It is followed as a process inside the container would follow it.
     StayInside,
+    /// The same, but one that the path ends in is the place itself.
+    LastIsKept,
     /// It is an error: what is mounted here must be where its name says (threats.md S2).
     AreRefused,
 }
@@ -63,10 +66,11 @@ impl Root {
 
     pub(crate) fn reach(&self, path: &Path, missing: Missing, links: Links) -> io::Result<Found> {
         let resolve = match links {
-            Links::StayInside => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+            Links::StayInside | Links::LastIsKept => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
             Links::AreRefused => ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
         };
-        match openat2(&self.fd, path, O_PATH, Mode::empty(), resolve) {
+        let flags = if links == Links::LastIsKept { O_PATH | OFlags::NOFOLLOW } else { O_PATH };
+        match openat2(&self.fd, path, flags, Mode::empty(), resolve) {
             Ok(fd) => Ok(Found { fd, new: false }),
             Err(Errno::NOENT) if missing == Missing::IsAnError => Err(Errno::NOENT.into()),
             // NOENT: something is to be made. AGAIN: somebody renames in there. NOSYS, PERM: no openat2, by the kernel
@@ -100,7 +104,8 @@ impl Root {
                 }
                 other => other?,
             };
-            if FileType::from_raw_mode(fstat(&fd)?.st_mode) != FileType::Symlink {
+            let kept = links == Links::LastIsKept && pending.is_empty();
+            if kept || FileType::from_raw_mode(fstat(&fd)?.st_mode) != FileType::Symlink {
                 below.push(fd);
                 continue;
             }
@@ -199,9 +204,15 @@ pub(super) fn is_directory(fd: impl AsFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(fstat(fd)?.st_mode) == FileType::Directory)
 }
 
+/// Whether something is mounted at what was opened.
+pub(super) fn is_mount(fd: impl AsFd) -> io::Result<bool> {
+    let found = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+    Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// Whether `name` in `directory` is a symbolic link to exactly `target`.
-pub(super) fn is_link_to(directory: impl AsFd, name: &OsStr, target: &str) -> bool {
-    readlinkat(directory, name, Vec::new()).is_ok_and(|found| found.as_bytes() == target.as_bytes())
+pub(super) fn is_link_to(directory: impl AsFd, name: &OsStr, target: impl AsRef<OsStr>) -> bool {
+    readlinkat(directory, name, Vec::new()).is_ok_and(|found| found.as_bytes() == target.as_ref().as_bytes())
 }
 
 /// Removes `name` from `directory`, whatever it is but a directory.

@@ -4,35 +4,54 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
+use nix::mount::MsFlags;
 use rustix::io::Errno;
 use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags as Attr, MoveMountFlags, OpenTreeFlags};
 
+use super::aside::{self, Aside, Place};
 use super::options::Options;
-use super::path::link_to;
+use super::path::{is_directory, link_to};
 use crate::linux::mount::{MountAttributes, mount_setattr};
+use crate::linux::probe;
 
 /// A mount by its root. It stays after the tree is attached, and changes the attached mount then.
 #[derive(Debug)]
 pub(super) struct Tree {
     fd: OwnedFd,
+    /// Where it was made, if it could not be made detached.
+    aside: Option<Aside>,
 }
 
 /// One change of a tree, and whether it goes for all mounts below.
 pub(super) type Change = (MountAttributes, bool);
 
 impl Tree {
+    /// What is mounted at a place already.
+    pub fn at(place: OwnedFd) -> Tree {
+        Tree { fd: place, aside: None }
+    }
+
     /// Copies what is mounted at `place`, which is in our own mount namespace: the beginning of every bind mount.
     pub fn copy_of(place: impl AsFd, recursive: bool) -> io::Result<Tree> {
+        if aside::is_needed() {
+            let aside = Aside::new(if is_directory(&place)? { Place::Directory } else { Place::File })?;
+            let reach = if recursive { MsFlags::MS_REC } else { MsFlags::empty() };
+            let fd = aside.mount(Some(aside::own_link(&place)?.as_str()), None, MsFlags::MS_BIND | reach, "")?;
+            return Ok(Tree { fd, aside: Some(aside) });
+        }
         let mut flags =
             OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
         if recursive {
             flags |= OpenTreeFlags::AT_RECURSIVE;
         }
-        Ok(Tree { fd: mount::open_tree(place, "", flags)? })
+        Ok(Tree { fd: mount::open_tree(place, "", flags)?, aside: None })
     }
 
     /// Makes a new mount of a file system.
     pub fn filesystem(kind: &str, source: &str, options: &Options) -> Result<Tree> {
+        if options.old_flags != 0 || aside::is_needed() {
+            return Tree::filesystem_aside(kind, source, options);
+        }
         let context = mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| match error {
             Errno::NODEV => anyhow!("the kernel knows no file system {kind:?}"),
             error => anyhow!(io::Error::from(error)),
@@ -55,7 +74,34 @@ impl Tree {
         mount::fsconfig_create(&context).map_err(tell)?;
         let attributes = Attr::from_bits_retain((options.set | options.recursive_set) as u32);
         let fd = mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(tell)?;
-        Ok(Tree { fd })
+        Ok(Tree { fd, aside: None })
+    }
+
+    /// The same with mount(2), which takes some flags that fsconfig(2) does not know.
+    fn filesystem_aside(kind: &str, source: &str, options: &Options) -> Result<Tree> {
+        let attributes =
+            MountAttributes::new(options.set | options.recursive_set, options.clear | options.recursive_clear);
+        let superblock = options.superblock.iter().fold(MsFlags::empty(), |flags, name| {
+            flags
+                | match *name {
+                    "sync" => MsFlags::MS_SYNCHRONOUS,
+                    "dirsync" => MsFlags::MS_DIRSYNC,
+                    "mand" => MsFlags::MS_MANDLOCK,
+                    _ => MsFlags::MS_LAZYTIME,
+                }
+        });
+        // Where nothing is said of access times the kernel's default is relatime.
+        let flags =
+            old_flags(libc::ST_RELATIME, &attributes) | superblock | MsFlags::from_bits_retain(options.old_flags);
+        let aside = Aside::new(Place::Directory)?;
+        let fd = aside.mount(Some(source), Some(kind), flags, &options.data.join(",")).map_err(|error| match error
+            .raw_os_error()
+        {
+            Some(libc::ENODEV) => anyhow!("the kernel knows no file system {kind:?}"),
+            Some(libc::EINVAL) => anyhow!("{error}: perhaps an option of {:?}", options.data.join(",")),
+            _ => anyhow!(error),
+        })?;
+        Ok(Tree { fd, aside: Some(aside) })
     }
 
     /// An empty directory that cannot be written to.
@@ -66,6 +112,9 @@ impl Tree {
 
     /// Puts the tree on top of what is at `place`.
     pub fn attach(&self, place: impl AsFd) -> io::Result<()> {
+        if self.aside.is_some() {
+            return aside::move_to(&self.fd, place);
+        }
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         Ok(mount::move_mount(&self.fd, "", place, "", flags)?)
     }
@@ -79,8 +128,11 @@ impl Tree {
                 continue;
             }
             match mount_setattr(&self.fd, *recursive, attributes) {
-                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-                    if !attached {
+                Err(error) if is_hidden(&error) => {
+                    if *recursive && attributes.set | attributes.clear != 0 {
+                        return Err(no_recursion());
+                    }
+                    if !attached && self.aside.is_none() {
                         self.attach(&place)?;
                         attached = true;
                     }
@@ -95,7 +147,7 @@ impl Tree {
     /// Changes a tree that is attached.
     pub fn change(&self, attributes: &MountAttributes, recursive: bool) -> io::Result<()> {
         match mount_setattr(&self.fd, recursive, attributes) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => self.change_by_remount(attributes, recursive),
+            Err(error) if is_hidden(&error) => self.change_by_remount(attributes, recursive),
             other => other,
         }
     }
@@ -103,7 +155,7 @@ impl Tree {
     /// Does with mount(2) what `mount_setattr` does. A remount would drop every flag that is not given, so those that
     /// the mount has are given again (threats.md S21).
     fn change_by_remount(&self, attributes: &MountAttributes, recursive: bool) -> io::Result<()> {
-        use nix::mount::{MsFlags, mount};
+        use nix::mount::mount;
         let link = link_to(&self.fd);
         let call = |flags| Ok::<(), io::Error>(mount(None::<&str>, link.as_str(), None::<&str>, flags, None::<&str>)?);
         if attributes.propagation != 0 {
@@ -114,7 +166,7 @@ impl Tree {
             return Ok(());
         }
         if recursive {
-            return Err(io::Error::other("recursive mount options need Linux 5.12"));
+            return Err(no_recursion());
         }
         let wanted = old_flags(rustix::fs::fstatvfs(&self.fd)?.f_flag.bits(), attributes);
         call(MsFlags::MS_REMOUNT | MsFlags::MS_BIND | wanted)
@@ -127,10 +179,24 @@ impl AsFd for Tree {
     }
 }
 
+/// Of `mount_setattr`: not there before Linux 5.12, and hidden by filters that do not know it, some of which say EPERM.
+fn is_hidden(error: &io::Error) -> bool {
+    let refused = || error.raw_os_error() == Some(libc::EPERM) && probe::is_hidden(probe::Call::MountSetattr);
+    error.raw_os_error() == Some(libc::ENOSYS) || refused()
+}
+
+fn no_recursion() -> io::Error {
+    io::Error::other(
+        "recursive mount options need mount_setattr (Linux 5.12), which the kernel or a seccomp filter refuses",
+    )
+}
+
 /// The flags for a remount of a mount that has `current` (`ST_*` of statvfs(3)).
-fn old_flags(current: u64, attributes: &MountAttributes) -> nix::mount::MsFlags {
-    use nix::mount::MsFlags;
+fn old_flags(current: u64, attributes: &MountAttributes) -> MsFlags {
+    const ST_NOSYMFOLLOW: u64 = 0x2000; // include/linux/statfs.h
+    const MS_NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256); // include/uapi/linux/mount.h
     let table = [
+        (Attr::MOUNT_ATTR_NOSYMFOLLOW, ST_NOSYMFOLLOW, MS_NOSYMFOLLOW),
         (Attr::MOUNT_ATTR_RDONLY, libc::ST_RDONLY, MsFlags::MS_RDONLY),
         (Attr::MOUNT_ATTR_NOSUID, libc::ST_NOSUID, MsFlags::MS_NOSUID),
         (Attr::MOUNT_ATTR_NODEV, libc::ST_NODEV, MsFlags::MS_NODEV),
@@ -172,7 +238,6 @@ fn with_words_of(context: BorrowedFd, error: Errno) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::mount::MsFlags;
 
     #[test]
     fn s21_a_remount_keeps_every_flag_that_the_mount_has() {

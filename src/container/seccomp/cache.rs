@@ -19,6 +19,9 @@ const DIR_NAME: &str = "seccomp";
 /// How many filters are kept. When there are more, all go: who needs one compiles it again.
 const MOST: usize = 64;
 
+/// Goes up when the same profile is compiled into something else within one version.
+const REVISION: u32 = 2;
+
 /// Where a filter is kept, or would be.
 pub(super) struct Place(PathBuf);
 
@@ -33,7 +36,7 @@ impl Place {
         root::own_directory(dir)?;
         let mut hash = Sha256::new();
         // Another version may compile the same profile into something else.
-        hash.update(format!("{} {}\n", env!("CARGO_PKG_VERSION"), ScmpVersion::current()?));
+        hash.update(format!("{} {REVISION} {}\n", env!("CARGO_PKG_VERSION"), ScmpVersion::current()?));
         hash.update(serde_json::to_vec(seccomp)?);
         let name: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Place(dir.join(name + ".json")))

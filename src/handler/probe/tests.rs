@@ -391,7 +391,7 @@ fn x_h21_x_h23_a_refused_connection_fails_with_the_systems_text() {
     assert_eq!(
         failure.error,
         format!(
-            "HTTP lifecycle hook (/a\\n?x) for Container \"web\" failed - error: {refused} \
+            "HTTP lifecycle hook (/a ?x) for Container \"web\" failed - error: {refused} \
              (the ENTRYPOINT may not be listening yet; Kubernetes does not retry either)"
         )
     );

@@ -7,8 +7,9 @@ use super::super::describe;
 use super::super::journal::Record;
 use super::super::notice::Kind;
 use super::super::status::{HookState, HookStatus};
-use super::letters::{escape, legible};
+use super::letters::escape;
 use super::{Life, Output, Shape, Story, offset, seconds};
+use crate::foreign::legible;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}

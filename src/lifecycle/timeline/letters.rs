@@ -79,29 +79,6 @@ pub fn columns(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
 
-/// What a text looks like where it must not harm: letters that control, that reverse the line or that have no width are
-/// written as their numbers.
-pub fn legible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '\n' | '\t' => shown.push(' '),
-            letter if is_unprintable(letter) => shown += &letter.escape_unicode().to_string(),
-            letter => shown.push(letter),
-        }
-    }
-    shown
-}
-
-/// Controls, what turns or hides text, what XML cannot say, and what is much wider than it should be.
-fn is_unprintable(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fdfd}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
-            | '\u{12000}'..='\u{1254f}' | '\u{e0000}'..='\u{10ffff}')
-}
-
 /// For XML and HTML, as text and in attributes.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

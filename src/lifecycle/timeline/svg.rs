@@ -12,8 +12,9 @@ use std::borrow::Cow;
 
 use super::super::time::Instant;
 use super::axis::Axis;
-use super::letters::{LABEL, SMALL, escape, fit, legible, width};
+use super::letters::{LABEL, SMALL, escape, fit, width};
 use super::{Life, Shape, Span, moment};
+use crate::foreign::legible;
 use canvas::{Anchor, Canvas};
 use ticks::Tick;
 

@@ -2,8 +2,9 @@
 
 use super::super::time::Instant;
 use super::axis::Axis;
-use super::letters::{columns, legible};
+use super::letters::columns;
 use super::{Glyph, Lane, Life, Shape, Tone, offset};
+use crate::foreign::legible;
 
 /// The letters that lanes are drawn with.
 pub struct Pen {

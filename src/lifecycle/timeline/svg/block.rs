@@ -2,10 +2,11 @@
 
 use super::super::super::model::Hook;
 use super::super::super::time::Instant;
-use super::super::letters::{LABEL, NAME, SMALL, WORDS, fit, legible, width};
+use super::super::letters::{LABEL, NAME, SMALL, WORDS, fit, width};
 use super::super::{Ending, Glyph, Lane, Life, Shape, Span, Tone, moment, offset, seconds};
 use super::canvas::{Anchor, Canvas};
 use super::{MARGIN, Plot, WIDTH};
+use crate::foreign::legible;
 
 const BAR: f64 = 20.0;
 /// A lane with two lines of text beside it.

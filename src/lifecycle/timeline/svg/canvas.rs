@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::super::letters::{Font, escape, legible};
+use super::super::letters::{Font, escape};
 use super::super::{Ending, Glyph, Tone};
+use crate::foreign::legible;
 
 /// What is drawn, from the top down.
 pub struct Canvas {
