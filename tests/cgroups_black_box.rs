@@ -243,7 +243,7 @@ fn x_e01_exec_joins_init_where_the_container_has_passed_its_controllers_on() {
     let script = format!(
         "{FIND_V2} mkdir $v2/init && echo $$ > $v2/init/cgroup.procs; \
          for c in $(cat $v2/cgroup.controllers); do echo +$c > $v2/cgroup.subtree_control; done; \
-         cat $v2/cgroup.subtree_control > /passed; exec sleep 1000"
+         cat $v2/cgroup.subtree_control > /new; mv /new /passed; exec sleep 1000"
     );
     let c = with_writable_cgroups(&script).started();
     c.wait_for("the controllers to be passed on", |c| c.rootfs().join("passed").exists());

@@ -521,7 +521,7 @@ fn what_the_entrypoint_writes_is_shown_with_its_name_and_cannot_speak_to_the_ter
             .replace("post > /var/tmp/hello.txt", "x"),
     );
     let output = r.with_bundle(&pod, &["--run-for", "60s", "--expect", "postStart=interrupted"]);
-    assert!(output.stderr.contains("web:   | a[31mb\n"), "{}", output.stderr);
+    assert!(output.stderr.contains("web:   | a\\u{1b}[31mb\n"), "{}", output.stderr);
     assert!(output.stderr.contains("(its output goes on)") && !output.stderr.contains("| 400\n"), "{}", output.stderr);
     output.says("note    the last line of its output: 500");
 }

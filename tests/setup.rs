@@ -349,7 +349,6 @@ fn a_verb_of_another_tool_or_a_misspelt_one_is_answered_with_ours() {
     call(&scratch, &["staet"]).fails(2).says("'state'");
     call(&scratch, &["docter"]).fails(2).says("'doctor'");
     call(&scratch, &["checkpoint", "web"]).fails(1).says("not offered");
-    call(&scratch, &["events", "web"]).fails(1).says("not supported by this version");
 }
 
 // ── docs/install.md ──
