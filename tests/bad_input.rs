@@ -7,7 +7,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use common::{Fixture, is_root};
+use common::{Fixture, Output, is_root};
 
 /// `create` (1) and `run` (125) say all of these words, and nothing is left.
 #[track_caller]
@@ -223,4 +223,112 @@ fn the_names_of_bookends_own_directories_are_no_ids_in_the_default_root() {
         command.env("XDG_RUNTIME_DIR", scratch.path().join("run"));
         common::finish(command, scratch).fails(1).says("a name of bookend's own");
     }
+}
+
+// ── docs/bad-input.md ──
+
+/// A configuration with one thing changed, run.
+fn run_with(change: impl FnOnce(&mut Value)) -> (Fixture, Output) {
+    let c = Fixture::busybox().shell("true").with(change);
+    let output = c.run();
+    (c, output)
+}
+
+fn call(verb: &[&str]) -> (Fixture, Output) {
+    let c = Fixture::busybox();
+    let words: Vec<&str> = verb.iter().map(|word| if *word == "ID" { c.id.as_str() } else { word }).collect();
+    let output = c.call(&words);
+    (c, output)
+}
+
+fn hook(kind: &'static str, hook: Value) -> (Fixture, Output) {
+    run_with(move |config| config["hooks"] = json!({kind: [hook]}))
+}
+
+fn a_config_of(text: Option<&str>) -> (Fixture, Output) {
+    let c = Fixture::busybox();
+    c.write();
+    let config = c.bundle().join("config.json");
+    match text {
+        Some(text) => fs::write(config, text).unwrap(),
+        None => fs::remove_file(config).unwrap(),
+    }
+    let output = c.call(&["run", "--bundle", c.bundle().to_str().unwrap(), &c.id]);
+    (c, output)
+}
+
+fn in_a_life(words: &[&str]) -> (Fixture, Output) {
+    let c = Fixture::busybox().shell("exec sleep 1000");
+    c.create().ok();
+    c.verb("start").ok();
+    let words: Vec<&str> = words.iter().map(|word| if *word == "ID" { c.id.as_str() } else { word }).collect();
+    let output = if words == ["run"] { c.run() } else { c.call(&words) };
+    c.call(&["delete", "--force", &c.id]).ok();
+    (c, output)
+}
+
+type Doing = fn() -> (Fixture, Output);
+
+/// The rows of the page, by what they say was done.
+const DOINGS: [(&str, Doing); 24] = [
+    ("a bundle that is not there", || call(&["run", "--bundle", "/nonexistent", "ID"])),
+    ("a bundle without `config.json`", || a_config_of(None)),
+    ("`config.json` that is cut off", || a_config_of(Some("{\"ociVersion\": \"1.3.0\", \"process\": {"))),
+    ("`ociVersion` of another major version", || run_with(|config| config["ociVersion"] = json!("2.0.0"))),
+    ("a root file system that is not there", || run_with(|config| config["root"]["path"] = json!("nowhere"))),
+    ("no arguments", || run_with(|config| config["process"]["args"] = json!([]))),
+    ("a program that is not there", || run_with(|config| config["process"]["args"] = json!(["nosuch"]))),
+    ("a file that is no program", || run_with(|config| config["process"]["args"] = json!(["/etc/passwd"]))),
+    ("a relative `cwd`", || run_with(|config| config["process"]["cwd"] = json!("tmp"))),
+    ("a namespace that does not exist", || {
+        run_with(|config| config["linux"]["namespaces"].as_array_mut().unwrap().insert(0, json!({"type": "nosuch"})))
+    }),
+    ("a sysctl that is the host's", || {
+        run_with(|config| config["linux"]["sysctl"] = json!({"kernel.core_pattern": "|/x"}))
+    }),
+    ("the source of a bind mount that is not there", || {
+        run_with(|config| {
+            let mount = json!({"destination": "/v", "type": "bind", "source": "/nonexistent", "options": ["bind"]});
+            config["mounts"].as_array_mut().unwrap().push(mount);
+        })
+    }),
+    ("a hook whose program is not there", || hook("createRuntime", json!({"path": "/nonexistent"}))),
+    ("a hook that fails", || hook("createRuntime", json!({"path": "/bin/false"}))),
+    ("a hook that takes too long", || {
+        hook("createRuntime", json!({"path": "/bin/sleep", "args": ["sleep", "20"], "timeout": 1}))
+    }),
+    ("a hook with a relative path", || hook("createRuntime", json!({"path": "bin/true"}))),
+    ("a key under `hooks` that does not exist", || hook("postStart", json!({"path": "/bin/true"}))),
+    ("an id that is a path", || call(&["state", "a/b"])),
+    ("an id that is taken", || in_a_life(&["run"])),
+    ("a container that does not exist", || call(&["state", "nosuch"])),
+    ("a signal that does not exist", || in_a_life(&["kill", "ID", "NOSUCH"])),
+    ("`start` of a container that runs", || in_a_life(&["start", "ID"])),
+    ("`delete` of a container that runs", || in_a_life(&["delete", "ID"])),
+    ("a flag that does not exist", || call(&["create", "--nosuch", "ID"])),
+];
+
+/// `BLESS=1` writes what is said into the page.
+#[test]
+fn what_the_page_on_bad_input_shows_is_what_is_said() {
+    let path = common::repository().join("docs/bad-input.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let mut told = page.clone();
+    for (done, doing) in DOINGS {
+        let (c, output) = doing();
+        c.assert_nothing_left();
+        let said = output.stderr.replace(c.bundle().to_str().unwrap(), "BUNDLE").replace(&c.id, "ID");
+        let said = said.lines().next().unwrap_or_default();
+        let row = page.lines().find(|line| line.starts_with(&format!("| {done} |")));
+        let row = row.unwrap_or_else(|| panic!("docs/bad-input.md has no row {done:?}"));
+        let others = row.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+        let said = if said.contains('`') { format!("`` {said} ``") } else { format!("`{said}`") };
+        told = told.replace(row, &format!("| {done} | {} | {said} | {others} |", output.code));
+    }
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, &told).unwrap();
+    }
+    assert_eq!(page, told, "docs/bad-input.md shows something else; BLESS=1 mends it");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what")).count();
+    assert_eq!(rows, DOINGS.len(), "a row of docs/bad-input.md is not tried");
 }

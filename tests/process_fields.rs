@@ -330,6 +330,23 @@ fn exec_refuses_a_label_whose_module_is_not_there() {
     }
 }
 
+/// An image that has a /sys of its own must not be asked.
+#[test]
+fn whether_there_is_apparmor_is_not_for_the_container_to_say() {
+    let c = Fixture::busybox().shell("echo it runs").with(|config| {
+        config["process"]["apparmorProfile"] = json!("unconfined");
+        config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/sys");
+        // What is masked or read-only in /sys is not there.
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    let place = c.rootfs().join("sys/module/apparmor/parameters");
+    std::fs::create_dir_all(&place).unwrap();
+    nix::unistd::mkfifo(&place.join("enabled"), nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+    assert_eq!(c.run().ok().stdout, "it runs\n");
+    c.assert_nothing_left();
+}
+
 #[test]
 fn features_tell_of_what_the_configuration_accepts() {
     let c = Fixture::busybox();

@@ -13,7 +13,7 @@ use super::with_code;
 use crate::cgroup::{Interface, OomWatch, Stats};
 use crate::container::state::{Init, Status};
 use crate::lifecycle::time::Instant;
-use crate::linux::clock;
+use crate::linux::{clock, pidfd};
 
 pub fn run(global: &Global, args: &Events) -> Result<u8> {
     if args.interval.is_zero() {
@@ -62,14 +62,16 @@ fn follow(container: &Container, init: &Init, interval: Duration) -> Result<u8> 
 
 /// Waits for the end of the container, for news of its memory, or for the deadline. Whether it was the end.
 fn wait(init: &Init, memory: Option<&OomWatch>, deadline: Instant) -> Result<bool> {
-    let mut fds = vec![PollFd::new(init.as_fd(), PollFlags::POLLIN)];
+    let told = pidfd::can_be_polled(init.as_fd());
+    let mut fds: Vec<PollFd> = told.then(|| PollFd::new(init.as_fd(), PollFlags::POLLIN)).into_iter().collect();
     fds.extend(
         memory.map(|watch| PollFd::new(watch.fd(), PollFlags::from_bits_truncate(watch.events().bits() as i16))),
     );
     // Rounded up, so that we never spin through the last millisecond.
     let left = (deadline - clock::now()).as_millis() as i64 + 1;
+    let left = if told { left } else { left.min(pidfd::TICK.as_millis() as i64) };
     match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-        Ok(_) | Err(nix::Error::EINTR) => Ok(fds[0].any().unwrap_or(false)),
+        Ok(_) | Err(nix::Error::EINTR) => Ok(pidfd::has_ended(init.as_fd())),
         Err(error) => Err(error).context("poll"),
     }
 }

@@ -17,6 +17,7 @@ use crate::container::capabilities;
 use crate::container::config;
 use crate::container::create::write_pid;
 use crate::container::exec::{Child, Console, ExecOptions, spawn};
+use crate::container::labels;
 use crate::container::state::{State, Status};
 use crate::container::user;
 use crate::linux::reap;
@@ -92,6 +93,7 @@ fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<Strin
         if args.tty {
             process.set_terminal(Some(true));
         }
+        keep_labels(&mut process, state, dir)?;
         set_labels(&mut process, args);
         return Ok((process, warnings));
     }
@@ -133,6 +135,21 @@ fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<Strin
     set_labels(&mut process, args);
     add_capabilities(&mut process, &args.cap)?;
     Ok((check(process)?, Vec::new()))
+}
+
+/// A process that names no label gets the container's, as in runc: it is not to be less confined.
+fn keep_labels(process: &mut Process, state: &State, dir: &Path) -> Result<()> {
+    if !labels::has_apparmor() && !labels::has_selinux() {
+        return Ok(()); // the container has none
+    }
+    let own = own_process(state, dir)?;
+    if process.apparmor_profile().as_ref().is_none_or(String::is_empty) {
+        process.set_apparmor_profile(own.apparmor_profile().clone());
+    }
+    if process.selinux_label().as_ref().is_none_or(String::is_empty) {
+        process.set_selinux_label(own.selinux_label().clone());
+    }
+    Ok(())
 }
 
 /// The `process` of the container's configuration as it was at `create`.

@@ -28,8 +28,19 @@ pub struct Bundle {
 impl Bundle {
     /// Reads and checks the bundle in `dir`. The error names every problem, so that nothing needs to be tried twice.
     pub fn load(dir: &Path) -> Result<Bundle> {
-        let dir = dir.canonicalize().with_context(|| format!("bundle {}", dir.display()))?;
-        let raw = read_bounded(&dir.join("config.json"))?;
+        let is_missing = |error: &anyhow::Error| {
+            let cause = error.root_cause().downcast_ref::<std::io::Error>();
+            cause.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        let found = dir.canonicalize().with_context(|| format!("bundle {}", dir.display()));
+        let dir = match found {
+            Err(error) if is_missing(&error) => bail!("{error:#}; --bundle names the directory that has config.json"),
+            found => found?,
+        };
+        let raw = match read_bounded(&dir.join("config.json")) {
+            Err(error) if is_missing(&error) => bail!("{error:#}; `bookend spec` writes one"),
+            raw => raw?,
+        };
         Bundle::parse(&dir, raw)
     }
 

@@ -41,21 +41,7 @@ impl<'a> Labels<'a> {
 
     /// Sets what the next execve of this process gives it, and looks whether the kernel took it (S20). `proc` is the host's.
     pub fn apply(&self, proc: &Procfs) -> Result<()> {
-        if let Some(profile) = self.apparmor.filter(|profile| *profile != UNCONFINED || has_apparmor()) {
-            // Since Linux 5.1 each module has its own; before, the file is that of the only one.
-            let text = format!("exec {profile}");
-            let write = |file: &str| proc.write_own(file, text.as_bytes()).map(|()| file.to_owned());
-            let file = write("attr/apparmor/exec").or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound if !proc.has_own("attr/apparmor") => write("attr/exec"),
-                _ => Err(error),
-            });
-            let file =
-                file.map_err(|error| not_taken("process.apparmorProfile", "AppArmor profile", profile, error))?;
-            let taken = proc.read_own(&file).with_context(|| format!("read {file}"))?;
-            if !is_profile(&taken, profile) {
-                bail!("process.apparmorProfile: asked for {profile:?}, the kernel says {:?}", taken.trim_end());
-            }
-        }
+        self.apparmor.map_or(Ok(()), |profile| apply_profile(profile, proc))?;
         let Some(label) = self.selinux else { return Ok(()) };
         let written = proc.write_own("attr/exec", label.as_bytes());
         written.map_err(|error| not_taken("process.selinuxLabel", "SELinux label", label, error))?;
@@ -75,6 +61,28 @@ impl<'a> Labels<'a> {
         set("\0").context("reset attr/keycreate")?;
         made
     }
+}
+
+/// Whether there is AppArmor is asked of the host's /proc alone: /sys may be the container's by now.
+fn apply_profile(profile: &str, proc: &Procfs) -> Result<()> {
+    // Since Linux 5.1 each module has its own; before, the file is that of the only one.
+    let text = format!("exec {profile}");
+    let write = |file: &str| proc.write_own(file, text.as_bytes()).map(|()| file.to_owned());
+    let written = write("attr/apparmor/exec").or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound if !proc.has_own("attr/apparmor") => write("attr/exec"),
+        _ => Err(error),
+    });
+    let file = match written {
+        // EINVAL: no module of this kernel takes a profile, and nothing is confined.
+        Err(error) if profile == UNCONFINED && error.raw_os_error() == Some(libc::EINVAL) => return Ok(()),
+        Err(error) => return Err(not_taken("process.apparmorProfile", "AppArmor profile", profile, error)),
+        Ok(file) => file,
+    };
+    let taken = proc.read_own(&file).with_context(|| format!("read {file}"))?;
+    if !is_profile(&taken, profile) {
+        bail!("process.apparmorProfile: asked for {profile:?}, the kernel says {:?}", taken.trim_end());
+    }
+    Ok(())
 }
 
 /// The context of the file systems that are made for a container.

@@ -56,6 +56,15 @@ impl Group {
         let asks = !limits.is_empty() || !schemata.is_empty();
         match (fs::read_to_string(dir.join("schemata")), chosen) {
             (Ok(there), Some(name)) => check_same(&there, &limits, name)?,
+            // `delete` would remove it.
+            (Ok(_), None) => bail!(
+                "linux.intelRdt: {} is there already and not this container's; name it as closID to share it, or choose another \
+                 id for the container",
+                dir.display()
+            ),
+            (Err(_), None) if ["info", "mon_data", "mon_groups"].contains(&id.as_str()) => {
+                bail!("linux.intelRdt: a group cannot be called {id}; choose another id for the container")
+            }
             (Err(error), Some(name)) if !asks && error.kind() == io::ErrorKind::NotFound => bail!(
                 "linux.intelRdt.closID: there is no group {name:?} in {}; make it, or say with schemata what it shall be",
                 root.display()

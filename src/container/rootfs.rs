@@ -66,7 +66,8 @@ pub struct Sources {
 impl Sources {
     /// Opens everything, in `create`: what is missing is told before anything is made.
     pub fn open(bundle: &Bundle, _user_namespace: bool) -> Result<Sources> {
-        let root = Source::open(bundle.rootfs(), true, Symlinks::default()).context("root file system")?;
+        let root = Source::open(bundle.rootfs(), true, Symlinks::default())
+            .context("root file system (root.path, relative to the bundle)")?;
         let mut binds = Vec::new();
         for mount in bundle.config.mounts().iter().flatten() {
             let destination = mount.destination().display();

@@ -57,6 +57,8 @@ struct Query {
     attach_flags: u32,
     ids: u64,
     count: u32,
+    /// The kernel refuses what it does not know unless it is zero.
+    padding: u32,
 }
 
 /// The same for `BPF_OBJ_GET_INFO_BY_FD`.
@@ -133,6 +135,7 @@ pub fn own_device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
         attach_flags: 0,
         ids: ids.as_mut_ptr() as u64,
         count: MOST as u32,
+        padding: 0,
     };
     bpf(BPF_PROG_QUERY, &mut query)?;
     let mut programs = Vec::new();

@@ -103,7 +103,8 @@ fn read_stat(directory: BorrowedFd<'_>) -> io::Result<Option<String>> {
 pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
     match can_be_polled(pidfd) {
         true => wait_ended(pidfd, Some(Duration::ZERO)).unwrap_or(true),
-        false => read_stat(pidfd).ok().flatten().is_none_or(|stat| is_zombie(&stat)),
+        // Not being able to look (EMFILE) is no end.
+        false => read_stat(pidfd).is_ok_and(|stat| stat.is_none_or(|stat| is_zombie(&stat))),
     }
 }
 
