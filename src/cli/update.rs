@@ -38,18 +38,22 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
     if container.state.cgroup.is_none() {
         bail!("container {} has no control group, so it has no limits: it is rootless without delegation", args.id);
     }
-    if let Some(shares) = &shares {
-        let Some(mut group) = Group::load(&container.dir)? else {
-            bail!("--l3-cache-schema, --mem-bw-schema: container {} was created without linux.intelRdt", args.id);
-        };
-        group.change(shares)?;
+    let group = Group::load(&container.dir)?;
+    if shares.is_some() && group.is_none() {
+        bail!("--l3-cache-schema, --mem-bw-schema: container {} was created without linux.intelRdt", args.id);
     }
     warnings.iter().for_each(|warning| container.log.warn(warning));
     container.state.cgroup.update(&resources)?;
     // No rules are no change: most callers send none. Without root's rights there are none to change.
     let rules = resources.devices().as_deref().unwrap_or_default();
-    if !rules.is_empty() && !container.state.rootless {
-        let _ = container.state.cgroup.change_devices(rules)?; // it has a cgroup, as was seen above
+    match container.state.rootless {
+        _ if rules.is_empty() => {}
+        true => container.log.warn("devices: a container without root's rights has no device rules to change"),
+        false => drop(container.state.cgroup.change_devices(rules)?), // it has a cgroup, as was seen above
+    }
+    // Last, since nobody undoes it.
+    if let (Some(mut group), Some(shares)) = (group, &shares) {
+        group.change(shares)?;
     }
     Ok(0)
 }

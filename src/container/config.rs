@@ -94,10 +94,21 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
 }
 
 /// `linux.resources` by itself, as `update` gets it: the same rules hold for it. Gives it with the warnings.
+///
+/// # Errors
+/// Also where it has fields and none of them is of `linux.resources`, as a whole configuration: nothing would be changed.
 pub fn resources(given: &Value) -> Result<(LinuxResources, Vec<String>)> {
+    const FIELDS: [&str; 9] =
+        ["blockIO", "cpu", "devices", "hugepageLimits", "memory", "network", "pids", "rdma", "unified"];
+    let names: Vec<&str> = given.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let unknown: Vec<&str> = names.iter().copied().filter(|name| !FIELDS.contains(name)).collect();
+    if !names.is_empty() && unknown.len() == names.len() {
+        bail!("{}: not of linux.resources, which has {}", unknown.join(", ").escape_debug(), FIELDS.join(", "));
+    }
     let mut whole = super::spec::template(false);
     whole["linux"]["resources"] = given.clone();
-    let (spec, warnings) = parse(&serde_json::to_vec(&whole)?)?;
+    let (spec, mut warnings) = parse(&serde_json::to_vec(&whole)?)?;
+    warnings.extend(unknown.iter().map(|name| format!("{}: not of linux.resources, ignored", name.escape_debug())));
     let linux = spec.linux().as_ref();
     Ok((linux.and_then(|linux| linux.resources().clone()).unwrap_or_default(), warnings))
 }
@@ -879,5 +890,17 @@ mod tests {
         for version in ["1.0.2-dev", "1.3.0", "1.99.0+x"] {
             with("/ociVersion", json!(version)).unwrap();
         }
+    }
+
+    #[test]
+    fn resources_that_would_change_nothing_are_refused() {
+        let error = |given: Value| resources(&given).unwrap_err().to_string();
+        assert!(
+            error(json!({"linux": {"resources": {}}})).starts_with("linux: not of linux.resources, which has blockIO")
+        );
+        let (found, warnings) = resources(&json!({"pids": {"limit": 5}, "memroy": {}})).unwrap();
+        assert_eq!(found.pids().as_ref().unwrap().limit(), 5);
+        assert_eq!(warnings, ["memroy: not of linux.resources, ignored"]);
+        assert!(resources(&json!({})).is_ok());
     }
 }
