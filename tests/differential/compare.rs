@@ -311,8 +311,11 @@ fn control_groups(pid: Pid, place: &Place, facts: &mut Facts) {
 }
 
 fn clean_up(runtime: Runtime, place: &Place) {
-    if place.state.join(&place.id).exists() {
-        let output = invoke(runtime, &["delete".to_owned(), "--force".to_owned(), place.id.clone()], place);
+    let there = fs::read_dir(&place.state).into_iter().flatten().flatten();
+    let there = there.map(|entry| entry.file_name().into_string().expect("an id is text"));
+    // crun makes containers of ids that the others refuse, too.
+    for id in there.filter(|id| *id == place.id || runtime == Runtime::Crun) {
+        let output = invoke(runtime, &["delete".to_owned(), "--force".to_owned(), id], place);
         assert!(output.code == 0 || runtime != Runtime::Bookend, "delete --force: {}", output.stderr);
     }
     if let Some(pid) = pid(place) {

@@ -125,7 +125,7 @@ pub fn cases() -> Vec<Case> {
         lines("no new keyring", &["run --no-new-keyring --bundle {B} {ID}"]),
         lines("a console socket without a terminal", &["create --console-socket {D}/none --bundle {B} {ID}"]),
         lines("no containers", &["list", "list --quiet", "list --format json"])
-            .alone("list", "an empty list is a list, where runc says null"),
+            .like_crun("list", "an empty list is a list, where runc says null"),
         running("one container", &["list --quiet"]),
         stopped("one container that has stopped", &["list -q", "ps --format json {ID}"])
             .alone("ps", "an empty list is a list, where runc says null"),
