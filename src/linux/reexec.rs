@@ -71,9 +71,19 @@ fn sealed_copy(mut exe: File) -> io::Result<OwnedFd> {
         .or_else(|_| rustix::fs::memfd_create(c"bookend", flags))?;
     let mut copy = File::from(copy);
     io::copy(&mut exe, &mut copy)?;
-    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-    fcntl(&copy, FcntlArg::F_ADD_SEALS(seals))?;
+    seal(&copy)?;
     Ok(copy.into())
+}
+
+/// Nobody may change the file from here on. What the kernel itself does with its memory meanwhile (compaction, for one) counts as a
+/// use: each attempt waits some 150 ms for it to end, and says EBUSY where that was too short (fcntl(2), mm/memfd.c).
+fn seal(copy: &File) -> io::Result<()> {
+    const ATTEMPTS: usize = 20;
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    let busy = |outcome: &nix::Result<_>| *outcome == Err(nix::Error::EBUSY);
+    let mut outcomes = std::iter::repeat_with(|| fcntl(copy, FcntlArg::F_ADD_SEALS(seals))).take(ATTEMPTS);
+    outcomes.find(|outcome| !busy(outcome)).unwrap_or(Err(nix::Error::EBUSY))?;
+    Ok(())
 }
 
 fn execute(binary: BorrowedFd<'_>) -> io::Error {
@@ -102,6 +112,25 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+
+    #[test]
+    fn s1_memory_that_is_in_use_for_a_moment_is_sealed_when_it_is_free() {
+        let mut copy =
+            File::from(rustix::fs::memfd_create(c"busy", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap());
+        io::Write::write_all(&mut copy, &[1; 4096]).unwrap();
+        // A page in a pipe is in use.
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let flags = rustix::pipe::SpliceFlags::empty();
+        assert_eq!(rustix::pipe::splice(&copy, Some(&mut 0), &writer, None, 4096, flags).unwrap(), 4096);
+        assert_eq!(fcntl(&copy, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)), Err(nix::Error::EBUSY));
+        std::thread::scope(|scope| {
+            let sealing = scope.spawn(|| seal(&copy));
+            std::thread::sleep(std::time::Duration::from_millis(400)); // longer than one attempt
+            drop((reader, writer));
+            sealing.join().unwrap().unwrap();
+        });
+        assert!(is_protected(&copy));
+    }
 
     #[test]
     fn s1_a_copy_of_the_binary_cannot_be_opened_for_writing() {
