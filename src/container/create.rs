@@ -18,6 +18,7 @@ use self::undo::Undo;
 use super::bundle::Bundle;
 use super::id::ContainerId;
 use super::init::{self, Birth};
+use super::interrupt::HeldSignals;
 use super::root::Root;
 use super::rootfs::Sources;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State};
@@ -94,13 +95,14 @@ impl Created {
     }
 }
 
-/// Creates a container. The caller becomes init's parent, and must be single-threaded.
+/// Creates a container. The caller becomes init's parent, and must be single-threaded. What is `held` ends it: `Interrupted`.
 pub fn create(
     root: &Root,
     id: &ContainerId,
     bundle: &Bundle,
     options: &CreateOptions,
     has_hooks: bool,
+    held: &HeldSignals,
 ) -> Result<Created> {
     // What can be refused is refused before anything is made.
     let plan = Plan::new(id, bundle, options)?;
@@ -122,7 +124,8 @@ pub fn create(
     let init = ProcessId::of(pid)?;
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
 
-    let raising = Raising { plan: &plan, bundle, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup };
+    let raising =
+        Raising { plan: &plan, bundle, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, held };
     let (mut terminal, mut warnings) = raising.serve(ours.as_fd(), &mut undo)?;
     warnings.splice(0..0, bundle.warnings.iter().chain(&plan.warnings).cloned());
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
