@@ -136,7 +136,7 @@ impl Drop for Undo {
             let _ = cgroup.delete();
         }
         if let Some(group) = &self.rdt {
-            let _ = group.remove();
+            let _ = group.undo();
         }
         if let Some(dir) = &self.dir {
             let _ = fs::remove_dir_all(dir);
@@ -182,7 +182,6 @@ pub fn create(
         undo.cgroup = Some(cgroup.clone());
         set_limits(&cgroup, &bundle.config, options.rootless)?;
     }
-    make_rdt(rdt.as_ref(), &mut undo)?;
     let sources = Sources::open(bundle, namespaces.is_own(Kind::User))?;
     let listener = start::listen_in(fd::open_path(&dir)?.as_fd()).context("bind start.sock")?;
     let (ours, theirs) = link::pair()?;
@@ -364,12 +363,6 @@ fn set_limits(cgroup: &Cgroup, config: &Spec, rootless: bool) -> Result<()> {
     Ok(())
 }
 
-fn make_rdt(group: Option<&rdt::Group>, undo: &mut Undo) -> Result<()> {
-    let Some(group) = group else { return Ok(()) };
-    undo.rdt = Some(group.clone());
-    group.make()
-}
-
 /// Clones init: in its new namespaces, and born in its v2 cgroup where it can be (the last of what is returned).
 fn clone_init(birth: Birth<'_>, sources: Sources, cgroup: &Cgroup, undo: &mut Undo) -> Result<(Pid, OwnedFd, bool)> {
     let directory = cgroup.clone_into()?;
@@ -480,7 +473,7 @@ impl Raising<'_> {
                 Some((Message::MapIds, _)) => {
                     let pid = Pid::from_raw(self.state.pid);
                     self.map_ids(pid)?;
-                    self.rdt.as_ref().map_or(Ok(()), |group| group.admit(pid))?;
+                    self.rdt.clone().map_or(Ok(()), |group| undo.rdt.insert(group).found(pid))?;
                     undo.devices = self.move_devices()?;
                     link::send(link, &Message::Mapped { pid: pid.as_raw() }, None)?;
                     // From here on init makes its mounts, and does not wait for us.
