@@ -8,6 +8,7 @@ pub mod delegation;
 pub mod delete;
 pub mod exec;
 pub mod features;
+pub mod helper;
 pub mod hooks;
 pub mod id;
 pub mod idmap;
