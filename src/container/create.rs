@@ -22,7 +22,7 @@ use super::interrupt::HeldSignals;
 use super::root::Root;
 use super::rootfs::Sources;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State};
-use super::{delegation, helper, link, namespaces, notify, rdt, start, terminal, user};
+use super::{delegation, helper, link, namespaces, notify, start, terminal, user};
 use crate::cgroup::{Cgroup, Driver};
 use crate::linux::clone::{self, Cloned};
 use crate::linux::procfs::Procfs;
@@ -116,7 +116,6 @@ pub fn create(
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     plan.save(&dir)?;
     make_cgroup(&plan, bundle, options, &mut undo)?;
-    make_rdt(plan.rdt.as_ref(), &mut undo)?;
 
     let (ours, theirs) = link::pair()?;
     let (pid, pidfd, in_cgroup) = give_birth(&plan, bundle, options, (&state, &dir), (&ours, theirs), &mut undo)?;
@@ -226,12 +225,6 @@ fn make_cgroup(plan: &Plan, bundle: &Bundle, options: &CreateOptions, undo: &mut
     plan.cgroup.create()?;
     undo.cgroup = Some(plan.cgroup.clone());
     set_limits(&plan.cgroup, &bundle.config, options.rootless)
-}
-
-fn make_rdt(group: Option<&rdt::Group>, undo: &mut Undo) -> Result<()> {
-    let Some(group) = group else { return Ok(()) };
-    undo.rdt = Some(group.clone());
-    group.make()
 }
 
 /// Opens what init is to have of the host, and clones it with that.

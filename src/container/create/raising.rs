@@ -43,7 +43,7 @@ impl Raising<'_> {
                 Some((Message::MapIds, _)) => {
                     let pid = Pid::from_raw(self.state.pid);
                     self.map_ids(pid)?;
-                    self.plan.rdt.as_ref().map_or(Ok(()), |group| group.admit(pid))?;
+                    self.plan.rdt.clone().map_or(Ok(()), |group| undo.rdt.insert(group).found(pid))?;
                     undo.devices = self.move_devices()?;
                     link::send(link, &Message::Mapped { pid: pid.as_raw() }, None)?;
                     // From here on init makes its mounts, and does not wait for us.

@@ -64,7 +64,7 @@ impl Drop for Undo {
             let _ = cgroup.delete();
         }
         if let Some(group) = &self.rdt {
-            let _ = group.remove();
+            let _ = group.undo();
         }
         if let Some(dir) = &self.dir {
             let _ = fs::remove_dir_all(dir);
