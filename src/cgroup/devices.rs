@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::directory::{Directory, write_once};
+use super::{Cgroup, Version, device_filter};
 
 /// Whether device rules hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,40 @@ pub enum DeviceRules {
     Enforced,
     /// There is no cgroup to set them on.
     NotEnforced,
+}
+
+impl Cgroup {
+    /// Sets the device rules of `linux.resources.devices`: all denied, the rules in order, then the devices that every
+    /// container has. To be called once, before the container's first process, by one that may: on v2 the rules are a
+    /// program in the kernel, which takes rights in the initial user namespace.
+    pub fn set_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<DeviceRules> {
+        let v1 = self.of_controller("devices").filter(|found| found.version == Version::V1);
+        let Some(hierarchy) = v1.or(self.v2()) else { return Ok(DeviceRules::NotEnforced) };
+        let directory =
+            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        match hierarchy.version {
+            Version::V1 => apply(&directory, rules)?,
+            Version::V2 => device_filter::attach(&directory, rules)?,
+        }
+        Ok(DeviceRules::Enforced)
+    }
+
+    /// Replaces the device rules of a container that runs, so that what the old and the new ones allow is never denied.
+    pub fn change_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<DeviceRules> {
+        let v1 = self.of_controller("devices").filter(|found| found.version == Version::V1);
+        let Some(hierarchy) = v1.or(self.v2()) else { return Ok(DeviceRules::NotEnforced) };
+        let directory =
+            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        match hierarchy.version {
+            Version::V2 => device_filter::replace(&directory, rules)?,
+            Version::V1 => match device_filter::difference(&directory, rules)? {
+                Some(writes) => write_all(&directory, &writes)?,
+                // All is denied for a moment: nobody is to notice.
+                None => self.while_frozen(|| apply(&directory, rules))?,
+            },
+        }
+        Ok(DeviceRules::Enforced)
+    }
 }
 
 /// One write to `devices.allow` or `devices.deny`.

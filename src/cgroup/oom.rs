@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result};
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
-use super::directory::{Directory, read_all};
-use super::{Cgroup, Version, kills};
+use super::directory::{Directory, is_gone, read_all};
+use super::{Cgroup, Version, v1};
 
 /// Waits, as a descriptor, for a container to run out of memory.
 pub struct OomWatch {
@@ -40,6 +40,27 @@ impl Cgroup {
         }
         Ok(Some(watch))
     }
+
+    /// How many processes of the cgroup, and of those below it, the kernel has killed for want of memory; 0 when that is
+    /// unknown.
+    pub fn oom_kills(&self) -> u64 {
+        let Some(hierarchy) = self.of_controller("memory") else { return 0 };
+        let Ok(directory) = Directory::open(&hierarchy.path) else { return 0 };
+        match hierarchy.version {
+            Version::V1 => v1::oom_kills(&directory),
+            Version::V2 => oom_kills_in(&directory, "memory.events"),
+        }
+    }
+}
+
+/// The line `oom_kill N` of a file.
+pub(super) fn oom_kills_in(directory: &Directory, file: &str) -> u64 {
+    kills(&directory.read(file).unwrap_or_default())
+}
+
+fn kills(text: &str) -> u64 {
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// cgroup-v1/memory.rst, "OOM Control".
@@ -88,7 +109,7 @@ impl OomWatch {
     fn kills(&self) -> Result<u64> {
         match read_all(self.fd()) {
             Ok(text) => Ok(kills(&text)),
-            Err(error) if super::is_gone(&error) => Ok(self.told),
+            Err(error) if is_gone(&error) => Ok(self.told),
             Err(error) => Err(error).with_context(|| format!("read {}/memory.events", self.directory.path.display())),
         }
     }

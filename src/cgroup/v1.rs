@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::Hierarchy;
+use super::create::Made;
 use super::directory::Directory;
-use super::{Hierarchy, Made, oom_kills_in};
+use super::oom::oom_kills_in;
 
 /// Makes the directory and its missing parents.
 pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made) -> Result<()> {

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use super::Hierarchy;
+use super::create::{Made, Members};
 use super::directory::Directory;
-use super::{Hierarchy, Made, Members};
 
 /// Makes the directory and its missing parents, and passes every controller down to it as far as the kernel allows.
 pub(super) fn make(hierarchy: &Hierarchy, made: &mut Made, members: Members) -> Result<()> {

@@ -21,7 +21,7 @@ use super::scheduling::{self, Initial};
 use super::seccomp::{Filter, Moment};
 use super::stand_in::StandIn;
 use super::state::{Init, State, Status};
-use super::{create, hooks, idmap, init, limits, process, rdt, rootfs, terminal, user};
+use super::{helper, hooks, idmap, init, limits, process, rdt, rootfs, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
@@ -343,7 +343,7 @@ fn born(
         Ok(())
     };
     let child = || run(&birth, &theirs, verbs_end, settle);
-    let (pid, pidfd, _) = create::by_helper(directory.as_ref().map(AsFd::as_fd), prepare, flags, child, admit)?;
+    let (pid, pidfd, _) = helper::clone_within(directory.as_ref().map(AsFd::as_fd), prepare, flags, child, admit)?;
     drop((theirs, initial));
     let ask = |listener: &OwnedFd| match &agent {
         Some(agent) => agent.send(listener, pid, place.state, Status::Running),

@@ -39,8 +39,8 @@ pub struct Birth<'a> {
     /// `start.sock`.
     pub listener: OwnedFd,
     pub link: OwnedFd,
-    pub filter: Option<Filter>,
-    pub nature: Nature,
+    pub filter: Option<&'a Filter>,
+    pub nature: &'a Nature,
     /// The verb's end of the link, of which we have a copy.
     pub verbs_end: RawFd,
     /// Sockets that our own caller passed by LISTEN_FDS.
@@ -124,9 +124,9 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     let (listener, namespaces) = carry_nothing_in(birth, link, namespaces)?;
     set_dumpable(false).context("become non-dumpable")?;
     let environment = process::environment(birth.process(), user::read_passwd, birth.listen_fds);
-    let filter = birth.filter.as_ref();
+    let filter = birth.filter;
     scheduling::forget_callers_cpus();
-    process::set_up(birth.process(), &birth.nature, groups_denied, filter, link.as_fd())?;
+    process::set_up(birth.process(), birth.nature, groups_denied, filter, link.as_fd())?;
     if birth.options.dies_with_parent {
         // A change of credentials forgets it, so not before now. A parent that is gone already has closed the link.
         set_parent_death_signal(libc::SIGKILL).context("set the signal for the parent's death")?;
@@ -142,7 +142,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     link::send(link.as_fd(), &Message::Ready, None)?;
     *link = wait_for_start(&listener, creator, &namespaces)?;
     drop(namespaces);
-    hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created)?;
+    hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created, None)?;
     let program = process::look_up(birth.process(), &environment)?;
     link::send(link.as_fd(), &Message::Executing, None)?;
     process::filter_at(Moment::Last, birth.process(), filter, link.as_fd())?;
@@ -241,7 +241,7 @@ fn hooks_before_pivot(birth: &Birth, link: &OwnedFd) -> Result<()> {
     if hooks::any(birth.config(), &[Point::Prestart, Point::CreateRuntime]) {
         link::request(link.as_fd(), &Message::RunHooks, &Message::HooksRun)?;
     }
-    hooks::run(birth.config(), Point::CreateContainer, &birth.state, Status::Creating)
+    hooks::run(birth.config(), Point::CreateContainer, &birth.state, Status::Creating, None)
 }
 
 fn prepare_root(birth: &Birth, sources: Sources) -> Result<Prepared> {

@@ -26,20 +26,23 @@ pub use self::options::names as option_names;
 pub use crate::cgroup::CgroupMount;
 use crate::container::bundle::Bundle;
 use crate::linux::mount::MountAttributes;
+use entry::Kind;
 use masks::Masks;
-use mounts::{Kind, Source};
 use options::{Options, READONLY, Symlinks};
 use path::{Links, Missing, O_PATH, Root};
+use source::Source;
 use tree::Tree;
 
 mod aside;
 mod copyup;
 mod devices;
+mod entry;
 mod masks;
 mod mounts;
 mod options;
 pub(crate) mod path;
 mod pivot;
+mod source;
 mod tree;
 
 const DEVPTS_SUPER_MAGIC: FsWord = 0x1cd1;
@@ -71,7 +74,7 @@ impl Sources {
         let mut binds = Vec::new();
         for mount in bundle.config.mounts().iter().flatten() {
             let destination = mount.destination().display();
-            let (kind, options) = mounts::parse_entry(mount).with_context(|| format!("mount on {destination}"))?;
+            let (kind, options) = entry::parse_entry(mount).with_context(|| format!("mount on {destination}"))?;
             binds.push(match (kind, mount.source()) {
                 (Kind::Bind { recursive }, Some(source)) => Some(
                     open_bind(bundle, mount, bundle.dir.join(source), recursive, &options)
@@ -103,7 +106,7 @@ impl Sources {
 
 fn open_bind(bundle: &Bundle, mount: &Mount, path: PathBuf, recursive: bool, options: &Options) -> Result<Source> {
     let mut source = Source::open(path, recursive, options.symlinks)?;
-    if let Some((namespace, below)) = mounts::id_map(mount, options, &bundle.config).context("map its ids")? {
+    if let Some((namespace, below)) = source::id_map(mount, options, &bundle.config).context("map its ids")? {
         source.map_ids(&namespace, below).context("map its ids")?;
     }
     Ok(source)
@@ -227,7 +230,7 @@ pub fn fresh_proc(config: &Spec) -> Result<()> {
     let Some(own) = own else { return Ok(()) };
     mount_change("/", Propagation::DOWNSTREAM | Propagation::REC).map_err(io::Error::from)?;
     let null = devices::open_null()?;
-    let (_, options) = mounts::parse_entry(own)?;
+    let (_, options) = entry::parse_entry(own)?;
     let root = Root::new(openat(CWD, "/", O_PATH | OFlags::DIRECTORY, Mode::empty())?);
     let place = root.reach(Path::new("/proc"), Missing::IsAnError, Links::AreRefused).context("find /proc")?.fd;
     let proc = Tree::filesystem("proc", "proc", &options).context("mount a fresh /proc")?;
@@ -255,7 +258,7 @@ pub fn change_directory(cwd: &Path) -> Result<()> {
 pub(crate) fn check_mount(mount: &Value, user_namespace: bool) -> Result<Vec<String>, String> {
     let text = |key: &str| mount[key].as_str();
     let options: Vec<&str> = mount["options"].as_array().into_iter().flatten().filter_map(|o| o.as_str()).collect();
-    let (kind, options) = mounts::parse(text("type"), text("source").unwrap_or(""), &options)?;
+    let (kind, options) = entry::parse(text("type"), text("source").unwrap_or(""), &options)?;
     let bind = matches!(kind, Kind::Bind { .. });
     match ["uidMappings", "gidMappings"].map(|name| mount[name].as_array().is_some_and(|maps| !maps.is_empty())) {
         [false, false] if options.idmap.is_some() && !user_namespace => {

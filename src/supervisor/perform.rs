@@ -180,7 +180,7 @@ impl Supervisor {
         self.feed(Event::Executed);
         // Elsewhere the verb runs them. As in every runtime a hook of the host's that hangs holds up its `run`.
         if self.foreground
-            && let Err(error) = crate::container::hooks::poststart(&self.state, &self.dir)
+            && let Err(error) = crate::container::hooks::poststart(&self.state, &self.dir, None)
         {
             self.poststart_error = Some(error);
             self.feed(Event::Kill { request: None, signal: Signal::KILL, all: false, raw: true });

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat,
 use rustix::fs::{mknodat, openat, symlinkat};
 use rustix::io::Errno;
 
-use super::mounts::{self, Kind};
+use super::entry::{self, Kind};
 use super::path::{Links, Missing, O_PATH, Root, is_link_to, link_to, remove};
 use super::tree::Tree;
 
@@ -64,7 +64,7 @@ pub(super) fn set_up(root: &Root, config: &Spec, user_namespace: bool) -> Result
 fn dev_is_bound(config: &Spec) -> bool {
     config.mounts().iter().flatten().any(|mount| {
         let at_dev = mount.destination().components().eq(Path::new("/dev").components());
-        at_dev && matches!(mounts::parse_entry(mount), Ok((Kind::Bind { .. }, _)))
+        at_dev && matches!(entry::parse_entry(mount), Ok((Kind::Bind { .. }, _)))
     })
 }
 

@@ -1,23 +1,24 @@
 //! The entries of `mounts`, made in their order.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
-use rustix::fs::{CWD, FileType, FsWord, Mode, OFlags, fstat, fstatfs, mkdirat, openat, readlinkat, symlinkat};
+use oci_spec::runtime::{Mount, Spec};
+use rustix::fs::{CWD, FsWord, Mode, OFlags, fstat, fstatfs, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
 
-use super::options::{Options, READONLY, Symlinks};
-use super::path::{Links, Missing, O_PATH, Root, is_directory, is_link_to, is_mount, same_file};
+use super::entry::{Kind, parse_entry};
+use super::options::{Options, READONLY};
+use super::path::{Links, Missing, O_PATH, Root, is_directory, is_link_to, is_mount};
+use super::source::Source;
 use super::tree::{Change, Tree};
 use super::{RootfsOptions, aside, copyup};
 use crate::cgroup::{CgroupMount, Version};
-use crate::container::{idmap, labels};
-use crate::linux::mount::{MountAttributes, map_ids};
+use crate::container::labels;
+use crate::linux::mount::MountAttributes;
 
 pub(super) const PROC_SUPER_MAGIC: FsWord = 0x9fa0;
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
@@ -42,70 +43,6 @@ const PROC_FILES: [&str; 11] = [
 
 /// File systems whose labels the policy chooses by itself.
 const UNLABELLED: [&str; 3] = ["proc", "sysfs", "mqueue"];
-
-/// What an entry of `mounts` makes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Bind {
-        recursive: bool,
-    },
-    Cgroup {
-        version: Option<Version>,
-    },
-    Filesystem(String),
-    /// Changes the flags of what is mounted there.
-    Remount,
-}
-
-/// Decides what an entry makes. The error is about its type or its options.
-pub(super) fn parse(kind: Option<&str>, source: &str, options: &[&str]) -> Result<(Kind, Options), String> {
-    let options = Options::parse(options.iter().copied())?;
-    let kind = match (options.bind, kind.unwrap_or("")) {
-        _ if options.remount => Kind::Remount,
-        (Some(recursive), _) => Kind::Bind { recursive },
-        (None, "bind") => Kind::Bind { recursive: true },
-        (None, "cgroup") => Kind::Cgroup { version: None },
-        (None, "cgroup2") => Kind::Cgroup { version: Some(Version::V2) },
-        (None, "" | "none") => return Err("type is missing: name a file system, or give the option bind".to_owned()),
-        (None, other) => Kind::Filesystem(other.to_owned()),
-    };
-    if let (false, Some(option)) = (matches!(kind, Kind::Bind { .. }), options.of_a_bind()) {
-        return Err(format!("option {option:?} is for bind mounts only; remove it, or add bind"));
-    }
-    if options.copy_up && kind != Kind::Filesystem("tmpfs".to_owned()) {
-        return Err("option \"tmpcopyup\" is for a new tmpfs only; remove it".to_owned());
-    }
-    match kind {
-        Kind::Bind { .. } => {
-            options.check_bind()?;
-            if source.is_empty() {
-                return Err("source is missing for a bind mount".to_owned());
-            }
-        }
-        Kind::Cgroup { .. } => {
-            if let Some(option) = options.data.first() {
-                return Err(format!("option {option:?} is unknown for a cgroup mount; remove it"));
-            }
-        }
-        // The file system may be the host's, or another container's too.
-        Kind::Remount => {
-            if let Some(option) = options.of_the_file_system().first() {
-                return Err(format!(
-                    "option {option:?}: remount changes the flags of the mount, not its file system; give it to the \
-                     mount itself"
-                ));
-            }
-        }
-        Kind::Filesystem(_) => {}
-    }
-    Ok((kind, options))
-}
-
-pub(super) fn parse_entry(mount: &Mount) -> Result<(Kind, Options)> {
-    let options: Vec<&str> = mount.options().iter().flatten().map(String::as_str).collect();
-    let source = mount.source().as_deref().and_then(Path::to_str).unwrap_or("");
-    parse(mount.typ().as_deref(), source, &options).map_err(|error| anyhow!(error))
-}
 
 /// Makes all mounts. Gives the trees that must become read-only when everything in them is made.
 pub(super) fn make_all(
@@ -436,134 +373,9 @@ fn propagation_changes(given: &[(u64, bool)]) -> Vec<Change> {
     given.iter().map(|&(kind, recursive)| (MountAttributes::propagation(kind), recursive)).collect()
 }
 
-/// A bind source or the root file system, as `create` saw it and as init finds it again.
-#[derive(Debug)]
-pub(super) struct Source {
-    path: PathBuf,
-    seen: OwnedFd,
-    recursive: bool,
-    symlinks: Symlinks,
-    /// In init's mount namespace.
-    here: Option<OwnedFd>,
-    /// By `create` with the ids of the mount, which init in a user namespace has no right to give; else by init.
-    copy: Option<Tree>,
-}
-
-impl Source {
-    /// Opens the source where the host is visible: it is known to be there before anything is made.
-    pub fn open(path: PathBuf, recursive: bool, symlinks: Symlinks) -> Result<Source> {
-        let seen = open_source(&path, symlinks)?;
-        Ok(Source { path, seen, recursive, symlinks, here: None, copy: None })
-    }
-
-    /// Copies it with the ids of a user namespace (config.md "mounts", `uidMappings`).
-    pub fn map_ids(&mut self, namespace: &OwnedFd, recursive: bool) -> Result<()> {
-        if aside::is_needed() {
-            bail!("id-mapped mounts need open_tree and move_mount, which the kernel or a seccomp filter refuses");
-        }
-        let tree = Tree::copy_of(&self.seen, self.recursive)?;
-        map_ids(&tree, recursive, namespace.as_fd()).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOSYS) => anyhow!("id-mapped mounts need Linux 5.12 and mount_setattr: {error}"),
-            Some(libc::EPERM) => {
-                anyhow!("{error}: id-mapped mounts need root of the host, and a source that is not id-mapped already")
-            }
-            Some(libc::EINVAL) => anyhow!("the file system of {} has no id-mapped mounts", self.path.display()),
-            _ => anyhow!(error),
-        })?;
-        self.copy = Some(tree);
-        Ok(())
-    }
-
-    /// Finds the source in the mount namespace that we are in now, and copies the mount there: the kernel lets nobody copy
-    /// from another one. It has to be the file that `create` saw. Does nothing if it was done before.
-    pub fn enter(&mut self) -> Result<()> {
-        if self.here.is_some() {
-            return Ok(());
-        }
-        let here = open_source(&self.path, self.symlinks)?;
-        if !same_file(&self.seen, &here)? {
-            bail!("{} was replaced while the container was being created", self.path.display());
-        }
-        if self.copy.is_none() && !aside::is_needed() {
-            self.copy = Some(self.copy_of(&here)?);
-        }
-        self.here = Some(here);
-        Ok(())
-    }
-
-    fn copy_of(&self, here: &OwnedFd) -> Result<Tree> {
-        Tree::copy_of(here, self.recursive).with_context(|| format!("copy {}", self.path.display()))
-    }
-
-    /// `copy-symlink`: where the link leads that is to be made again.
-    pub fn link(&self) -> Result<Option<OsString>> {
-        if !self.symlinks.copy || FileType::from_raw_mode(fstat(&self.seen)?.st_mode) != FileType::Symlink {
-            return Ok(None);
-        }
-        Ok(Some(OsString::from_vec(readlinkat(&self.seen, "", Vec::new())?.into_bytes())))
-    }
-
-    /// The place in init's mount namespace, and the copy of it.
-    pub fn mount(mut self) -> Result<(OwnedFd, Tree)> {
-        let here = self.here.take().context("nobody has entered it")?;
-        let tree = match self.copy.take() {
-            Some(tree) => tree,
-            None => self.copy_of(&here)?,
-        };
-        Ok((here, tree))
-    }
-}
-
-fn open_source(path: &Path, symlinks: Symlinks) -> Result<OwnedFd> {
-    let kept = symlinks.copy || symlinks.source_is_kept;
-    let flags = if kept { O_PATH | OFlags::NOFOLLOW } else { O_PATH };
-    let opened = openat(CWD, path, flags, Mode::empty()).map_err(io::Error::from);
-    opened.with_context(|| format!("open {}", path.display()))
-}
-
-/// The user namespace whose ids a bind mount has, and whether all below it have them too: that of its own mappings, else,
-/// with the option `idmap` or `ridmap`, the container's.
-pub(super) fn id_map(mount: &Mount, options: &Options, config: &Spec) -> Result<Option<(OwnedFd, bool)>> {
-    let recursive = options.idmap == Some(true);
-    let given = |maps: &Option<Vec<LinuxIdMapping>>| maps.clone().filter(|maps| !maps.is_empty());
-    if let (Some(uids), Some(gids)) = (given(mount.uid_mappings()), given(mount.gid_mappings())) {
-        return Ok(Some((idmap::namespace(&uids, &gids)?, recursive)));
-    }
-    if options.idmap.is_none() {
-        return Ok(None);
-    }
-    let linux = config.linux().as_ref().context("linux is missing")?;
-    let user = linux.namespaces().iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::User);
-    let joined = user.and_then(|namespace| namespace.path().as_deref()).filter(|path| !path.as_os_str().is_empty());
-    let namespace = match joined {
-        Some(path) => std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?.into(),
-        None => {
-            let maps = |maps: &Option<Vec<LinuxIdMapping>>| maps.clone().unwrap_or_default();
-            idmap::namespace(&maps(linux.uid_mappings()), &maps(linux.gid_mappings()))?
-        }
-    };
-    Ok(Some((namespace, recursive)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_option_bind_counts_more_than_the_type() {
-        let bind = |recursive| Kind::Bind { recursive };
-        assert_eq!(parse(Some("none"), "/sys", &["rbind"]).unwrap().0, bind(true));
-        assert_eq!(parse(Some("proc"), "/sys", &["bind"]).unwrap().0, bind(false));
-        assert_eq!(parse(Some("bind"), "/sys", &["ro"]).unwrap().0, bind(true));
-        assert_eq!(parse(Some("tmpfs"), "", &["ro"]).unwrap().0, Kind::Filesystem("tmpfs".into()));
-    }
-
-    #[test]
-    fn an_entry_that_says_too_little_is_refused() {
-        assert!(parse(None, "/x", &[]).unwrap_err().contains("type is missing"));
-        assert!(parse(Some("bind"), "", &[]).unwrap_err().contains("source is missing"));
-        assert!(parse(Some("cgroup"), "cgroup", &["memory"]).unwrap_err().contains("\"memory\" is unknown"));
-    }
 
     #[test]
     fn s_02_only_proc_and_sys_must_not_be_reached_through_links() {
