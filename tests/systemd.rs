@@ -79,6 +79,37 @@ fn a_container_is_a_scope_whose_limits_systemd_knows() {
     assert!(!cgroup.exists());
 }
 
+/// A login session may not move its processes into a scope: systemd does it, and into the very place that was named.
+#[test]
+fn exec_is_put_into_the_sub_cgroup_of_the_scope_that_is_named() {
+    if !needs_systemd("exec_is_put_into_the_sub_cgroup_of_the_scope_that_is_named") {
+        return;
+    }
+    let c = with_systemd(json!({}));
+    run_detached(&c).ok();
+    fs::create_dir_all(cgroup_of(c.pid()).join("sub/deeper")).unwrap();
+    for place in ["/sub", "/sub/deeper"] {
+        let output = c.call(&["exec", "--cgroup", place, &c.id, "cat", "/proc/self/cgroup"]).ok();
+        assert!(output.stdout.trim_end().ends_with(place), "{place}: {}", output.stdout);
+    }
+    c.call(&["exec", "--cgroup", "none", &c.id, "true"]).fails(125).says("none: No such file or directory");
+}
+
+#[test]
+fn x_e01_exec_joins_init_where_the_scope_has_passed_its_controllers_on() {
+    if !needs_systemd("x_e01_exec_joins_init_where_the_scope_has_passed_its_controllers_on") {
+        return;
+    }
+    let c = with_systemd(json!({}));
+    run_detached(&c).ok();
+    let scope = cgroup_of(c.pid());
+    fs::create_dir(scope.join("inner")).unwrap();
+    fs::write(scope.join("inner/cgroup.procs"), c.pid().to_string()).unwrap();
+    fs::write(scope.join("cgroup.subtree_control"), "+memory").unwrap();
+    let of_exec = c.exec("cat /proc/self/cgroup").ok().stdout;
+    assert!(of_exec.ends_with("/inner\n"), "{of_exec}");
+}
+
 #[test]
 fn hooks_run_in_the_scope_and_after_it() {
     if !needs_systemd("hooks_run_in_the_scope_and_after_it") {

@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use nix::unistd::Pid;
 
 use super::directory::{Directory, is_gone};
-use super::{Cgroup, Version, layout};
+use super::systemd::Unit;
+use super::{Cgroup, Hierarchy, Version, layout};
 
 impl Cgroup {
     /// The v2 directory to be born in (`CLONE_INTO_CGROUP`), where there is one.
@@ -34,7 +35,9 @@ impl Cgroup {
             let moved = Directory::open(&hierarchy.path)
                 .and_then(|directory| directory.write("cgroup.procs", &pid.to_string()));
             match (moved, &self.unit) {
-                (Err(error), Some(unit)) if is_denied(&error) && pid.as_raw() != 0 => unit.attach(pid)?,
+                (Err(error), Some(unit)) if is_denied(&error) && pid.as_raw() != 0 => {
+                    unit.attach(pid).map_err(|refused| told_of_busy(hierarchy, refused))?;
+                }
                 (moved, _) => moved.with_context(|| format!("write process {pid} to {}", file.display()))?,
             }
         }
@@ -65,7 +68,17 @@ impl Cgroup {
                 hierarchy.path = directory;
             }
         }
+        joined.unit = self.unit_of(&joined.hierarchies);
         joined
+    }
+
+    /// The unit, with the part of it that is meant: the place of these hierarchies in the v2 tree, below this cgroup. None where
+    /// systemd cannot be told of the place, so that it moves nobody to another.
+    fn unit_of(&self, joined: &[Hierarchy]) -> Option<Unit> {
+        let own = self.v2().map_or(Path::new(""), |own| &own.path);
+        let joined = joined.iter().find(|hierarchy| hierarchy.version == Version::V2);
+        let below = joined.map_or(Path::new(""), |found| found.path.strip_prefix(own).unwrap_or(Path::new("")));
+        self.unit.as_ref().zip(below.to_str()).map(|(unit, below)| unit.child(below))
     }
 
     /// Cgroups below this one that exist, for a process to join: of the named controllers, or of all (no names). What is not
@@ -100,6 +113,7 @@ impl Cgroup {
                 }
             }
         }
+        joined.unit = self.unit_of(&joined.hierarchies);
         Ok(joined)
     }
 
@@ -132,12 +146,26 @@ impl Cgroup {
     }
 }
 
+/// A user's systemd says that it may not what the kernel would not do for anybody: a cgroup that passes controllers on takes
+/// no process (EBUSY).
+fn told_of_busy(hierarchy: &Hierarchy, refused: Error) -> Error {
+    let passes = Directory::open(&hierarchy.path).and_then(|directory| directory.read("cgroup.subtree_control"));
+    match passes {
+        Ok(controllers) if !controllers.trim().is_empty() => {
+            Error::new(io::Error::from_raw_os_error(libc::EBUSY)).context(format!("{refused:#}"))
+        }
+        _ => refused,
+    }
+}
+
 fn is_denied(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
     use std::path::PathBuf;
 
     use super::super::Layout;
@@ -154,5 +182,21 @@ mod tests {
         assert_eq!(joined("0::/c\n"), [PathBuf::from("/cg/c")]);
         assert_eq!(joined("0::/elsewhere\n"), [PathBuf::from("/cg/c")]);
         assert_eq!(joined("0::/../x\n"), [PathBuf::from("/cg/c")]);
+    }
+
+    #[test]
+    fn x_e01_systemd_is_told_of_the_same_place_as_the_kernel() {
+        let layout = Layout::parse("41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n", "0::/\n", |_, _| true);
+        let mut cgroup = Cgroup::plan_in(&layout, Some(Path::new("/c")), "id", |_| true).unwrap();
+        let unit = Unit::example("c.scope");
+        cgroup.unit = Some(unit.clone());
+        let below = |path: &str| unit.child(path);
+        assert_eq!(cgroup.joined_as("0::/c/a/b\n").unit, Some(below("a/b")));
+        assert_eq!(cgroup.joined_as("0::/c\n").unit, Some(unit.clone()));
+        assert!(!below("a/b").is_whole() && below("").is_whole());
+        let nameless = Path::new(OsStr::from_bytes(b"/cg/c/\xff"));
+        let mut joined = cgroup.hierarchies.clone();
+        joined[0].path = nameless.to_owned();
+        assert_eq!(cgroup.unit_of(&joined), None, "no string of D-Bus's");
     }
 }

@@ -72,9 +72,10 @@ impl Unit {
         Ok((unit, cgroup))
     }
 
-    /// The same for a sub-cgroup of the unit's, which does not end with it.
-    pub fn child(&self, name: &str) -> Unit {
-        Unit { below: format!("{}/{name}", self.below), ..self.clone() }
+    /// The same for a cgroup below, which does not end with the unit. "" is the unit itself.
+    pub fn child(&self, path: &str) -> Unit {
+        let slash = if path.is_empty() { "" } else { "/" };
+        Unit { below: format!("{}{slash}{path}", self.below), ..self.clone() }
     }
 
     pub fn is_whole(&self) -> bool {
@@ -293,6 +294,14 @@ fn no_bus(error: impl Display, path: &Path, user: bool) -> anyhow::Error {
 }
 
 #[cfg(test)]
+impl Unit {
+    pub fn example(name: &str) -> Unit {
+        let slice = "system.slice".to_owned();
+        Unit { name: name.to_owned(), slice, bus: "/b".into(), user: false, below: String::new() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -326,8 +335,7 @@ mod tests {
 
     #[test]
     fn a_sub_cgroup_is_not_the_unit() {
-        let names = ("x.scope".to_owned(), "system.slice".to_owned());
-        let unit = Unit { name: names.0, slice: names.1, bus: "/b".into(), user: false, below: String::new() };
+        let unit = Unit::example("x.scope");
         assert!(unit.is_whole() && !unit.child("hook").is_whole());
         let text = serde_json::to_string(&unit).unwrap();
         assert_eq!(text, r#"{"name":"x.scope","slice":"system.slice","bus":"/b","user":false}"#);
