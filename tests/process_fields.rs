@@ -3,7 +3,8 @@
 
 mod common;
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use common::{Fixture, Output, finish, is_root, needs_root};
 use serde_json::{Value, json};
@@ -397,6 +398,94 @@ fn exec_refuses_a_label_whose_module_is_not_there() {
     if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
         exec("--process-label", "u:r:t:s0").fails(125).says("process.selinuxLabel: SELinux is not enabled");
     }
+}
+
+/// A profile in the kernel for as long as the value lives: all is allowed but to write below /denied.
+struct Profile(String);
+
+impl Profile {
+    fn loaded(name: &str) -> Profile {
+        let profile = Profile(format!("bookend-test-{}-{name}", std::process::id()));
+        let rules = "file, capability, network, signal, ptrace, mount, umount, unix, deny /denied/** w,";
+        profile.parser("--replace", &format!("profile {} flags=(attach_disconnected) {{ {rules} }}\n", profile.0));
+        profile
+    }
+
+    fn parser(&self, action: &str, text: &str) {
+        let mut parser = Command::new("apparmor_parser")
+            .args([action, "--skip-cache", "--quiet"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        parser.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(parser.wait().unwrap().success());
+    }
+
+    /// What the kernel says of a process that it confines.
+    fn label(&self) -> String {
+        format!("{} (enforce)\n", self.0)
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        self.parser("--remove", &format!("profile {} {{ }}\n", self.0));
+    }
+}
+
+/// Whether the kernel takes profiles; a machine with systemd that a test promised has AppArmor too.
+fn needs_apparmor(test: &str) -> bool {
+    if !common::needs_root(test) {
+        return false;
+    }
+    if std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|on| on.starts_with('Y')) {
+        return common::needs_tool(test, "apparmor_parser");
+    }
+    assert!(std::env::var_os("BOOKEND_TEST_SYSTEMD").is_none(), "this run promised AppArmor");
+    common::skip(test, "needs AppArmor")
+}
+
+#[test]
+fn s20_an_apparmor_profile_confines_the_container_its_hooks_and_exec() {
+    if !needs_apparmor("s20_an_apparmor_profile_confines_the_container_its_hooks_and_exec") {
+        return;
+    }
+    let (profile, other) = (Profile::loaded("own"), Profile::loaded("other"));
+    let script = "cat /proc/self/attr/current > /label; (: > /denied/file) 2> /refused; exec sleep 1000";
+    let c = Fixture::busybox()
+        .shell(script)
+        .hook("postStart", "cat /proc/self/attr/current > /of-hook; : > /denied/file")
+        .policy("postStart", "onFailure", json!("ignore"))
+        .with(|config| config["process"]["apparmorProfile"] = json!(profile.0));
+    std::fs::create_dir(c.rootfs().join("denied")).unwrap();
+    let c = c.started();
+    c.wait_for("the refusal", |c| c.read("/refused").contains("/denied/file: Permission denied"));
+    assert_eq!([c.read("/label"), c.read("/of-hook")], [profile.label(), profile.label()]);
+    assert!(c.verb("logs").ok().stdout.contains("/denied/file: Permission denied"));
+
+    let script = "cat /proc/self/attr/current; : > /denied/file";
+    c.exec(script).fails(1).says(&profile.label()).says("Permission denied");
+    let exec = ["exec", "--apparmor", &other.0, &c.id, "cat", "/proc/self/attr/current"];
+    assert_eq!(c.call(&exec).ok().stdout, other.label());
+    // A process without a label of its own is not to be less confined than the container.
+    let process = c.scratch.path().join("process.json");
+    let args = json!({"args": ["cat", "/proc/self/attr/current"], "cwd": "/", "user": {"uid": 0, "gid": 0}});
+    std::fs::write(&process, args.to_string()).unwrap();
+    assert_eq!(c.call(&["exec", "--process", process.to_str().unwrap(), &c.id]).ok().stdout, profile.label());
+}
+
+#[test]
+fn an_apparmor_profile_that_is_not_loaded_is_refused_by_its_field() {
+    if !needs_apparmor("an_apparmor_profile_that_is_not_loaded_is_refused_by_its_field") {
+        return;
+    }
+    let refusal = "process.apparmorProfile: set AppArmor profile \"bookend-no-such\" (is it loaded?)";
+    let c = Fixture::busybox().with(|config| config["process"]["apparmorProfile"] = json!("bookend-no-such"));
+    c.create().fails(1).says(refusal);
+    c.assert_nothing_left();
+    let c = Fixture::busybox().started();
+    c.call(&["exec", "--apparmor", "bookend-no-such", &c.id, "true"]).fails(125).says(refusal);
+    assert_eq!(c.status(), "running");
 }
 
 /// An image that has a /sys of its own must not be asked.
