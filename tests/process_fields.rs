@@ -469,7 +469,7 @@ fn s20_an_apparmor_profile_confines_the_container_its_hooks_and_exec() {
     assert_eq!(c.call(&exec).ok().stdout, other.label());
     // A process without a label of its own is not to be less confined than the container.
     let process = c.scratch.path().join("process.json");
-    let args = json!({"args": ["cat", "/proc/self/attr/current"], "cwd": "/", "user": {"uid": 0, "gid": 0}});
+    let args = json!({"args": ["/bin/cat", "/proc/self/attr/current"], "cwd": "/", "user": {"uid": 0, "gid": 0}});
     std::fs::write(&process, args.to_string()).unwrap();
     assert_eq!(c.call(&["exec", "--process", process.to_str().unwrap(), &c.id]).ok().stdout, profile.label());
 }

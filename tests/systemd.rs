@@ -100,7 +100,7 @@ fn x_e01_exec_joins_init_where_the_scope_has_passed_its_controllers_on() {
     if !needs_systemd("x_e01_exec_joins_init_where_the_scope_has_passed_its_controllers_on") {
         return;
     }
-    let c = with_systemd(json!({}));
+    let c = with_systemd(json!({})).entrypoint(["sleep", "1000"]);
     run_detached(&c).ok();
     let scope = cgroup_of(c.pid());
     fs::create_dir(scope.join("inner")).unwrap();

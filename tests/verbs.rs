@@ -881,7 +881,7 @@ fn update_changes_what_devices_may_be_used() {
     let tried = |rules: Value| {
         std::fs::write(&file, json!({ "devices": rules }).to_string()).unwrap();
         c.call(&["update", "--resources", file.to_str().unwrap(), &c.id]).ok();
-        c.exec("[ -e /tmp/kmsg ] || mknod /tmp/kmsg c 1 11; (: > /tmp/kmsg) 2>&1; echo x > /dev/null && echo null")
+        c.exec("[ -e /dev/km ] || mknod /dev/km c 1 11; (: > /dev/km) 2>&1; echo x > /dev/null && echo null")
             .ok()
             .stdout
     };
