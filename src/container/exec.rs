@@ -12,7 +12,6 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
 use oci_spec::runtime::{LinuxNamespaceType, Process};
 
-use super::id::ContainerId;
 use super::labels::Labels;
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, CLONE_NEWTIME, Join};
@@ -294,7 +293,7 @@ struct Birth<'a> {
     filter: Option<Filter>,
     nature: Nature,
     rdt: Option<rdt::Group>,
-    id: ContainerId,
+    keyring: String,
 }
 
 impl<'a> Birth<'a> {
@@ -306,8 +305,8 @@ impl<'a> Birth<'a> {
         user_namespace: bool,
     ) -> Result<Birth<'a>> {
         let (filter, nature, rdt) = (Filter::load(dir)?, Nature::load(dir)?, rdt::Group::load(dir)?);
-        let (rootless, id) = (state.rootless, state.id.clone());
-        Ok(Birth { proc, options, user_namespace, rootless, filter, nature, rdt, id })
+        let (rootless, keyring) = (state.rootless, state.keyring());
+        Ok(Birth { proc, options, user_namespace, rootless, filter, nature, rdt, keyring })
     }
 }
 
@@ -411,7 +410,7 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     settle()?;
     setsid().context("setsid")?;
     let labels = Labels::of(process);
-    birth.nature.join_keyring(&birth.id, &labels, &birth.proc)?;
+    birth.nature.join_keyring(&birth.keyring, &labels, &birth.proc)?;
     labels.apply(&birth.proc)?;
     process::place_stdio(birth.options.stdio.as_ref())?;
     terminal::set_up(process, link.as_fd(), false)?;
