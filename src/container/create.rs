@@ -233,7 +233,7 @@ fn give_birth(
     (ours, theirs): (&OwnedFd, OwnedFd),
     undo: &mut Undo,
 ) -> Result<(Pid, OwnedFd, bool)> {
-    let sources = Sources::open(bundle, plan.namespaces.is_own(Kind::User))?;
+    let sources = Sources::open(bundle, plan.namespaces.joined(Kind::User))?;
     let listener = start::listen_in(fd::open_path(dir)?.as_fd()).context("bind start.sock")?;
     let birth = Birth {
         bundle,
