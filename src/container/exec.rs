@@ -20,7 +20,7 @@ use super::scheduling::{self, Initial};
 use super::seccomp::{Filter, Moment};
 use super::stand_in::StandIn;
 use super::state::{Init, State, Status};
-use super::{helper, hooks, idmap, init, limits, process, rdt, rootfs, terminal, user};
+use super::{helper, hooks, idmap, init, limits, process, rdt, receiver, rootfs, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
@@ -232,7 +232,7 @@ fn reach_console(options: &ExecOptions) -> Result<Option<OwnedFd>> {
         Console::Socket(_) if !options.process.terminal().unwrap_or(false) => {
             bail!("a console socket needs a process with a terminal")
         }
-        Console::Socket(path) => terminal::reach_socket(path).map(Some),
+        Console::Socket(path) => receiver::reach(receiver::CONSOLE, path).map(Some),
     }
 }
 
@@ -366,7 +366,7 @@ fn born(
 
 fn give_terminal(console: Option<OwnedFd>, master: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
     match (console, master) {
-        (Some(socket), Some(master)) => terminal::send_master(&socket, &master).map(|()| None),
+        (Some(socket), Some(master)) => receiver::give_master(&socket, &master).map(|()| None),
         (_, master) => Ok(master),
     }
 }
