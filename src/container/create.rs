@@ -18,6 +18,7 @@ use self::undo::Undo;
 use super::bundle::Bundle;
 use super::id::ContainerId;
 use super::init::{self, Birth};
+use super::interrupt::HeldSignals;
 use super::root::Root;
 use super::rootfs::Sources;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State};
@@ -97,13 +98,14 @@ impl Created {
     }
 }
 
-/// Creates a container. The caller becomes init's parent, and must be single-threaded.
+/// Creates a container. The caller becomes init's parent, and must be single-threaded. What is `held` ends it: `Interrupted`.
 pub fn create(
     root: &Root,
     id: &ContainerId,
     bundle: &Bundle,
     options: &CreateOptions,
     has_hooks: bool,
+    held: &HeldSignals,
 ) -> Result<Created> {
     // What can be refused is refused before anything is made.
     let plan = Plan::new(id, bundle, options)?;
@@ -112,7 +114,7 @@ pub fn create(
     let dir = make_directory(root, id, &mut undo)?;
     let lock = own_directory(&dir, id, &mut undo)?;
     let bundle = &with_notify(bundle, &dir, options)?;
-    let mut state = first_state(id, bundle, &plan.cgroup, options, has_hooks)?;
+    let mut state = first_state(id, bundle, &plan, options, has_hooks)?;
     // The directory says what there is before there is anything (R1).
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     plan.save(&dir)?;
@@ -124,7 +126,8 @@ pub fn create(
     let init = ProcessId::of(pid)?;
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
 
-    let raising = Raising { plan: &plan, bundle, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup };
+    let raising =
+        Raising { plan: &plan, bundle, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, held };
     let (mut terminal, mut warnings) = raising.serve(ours.as_fd(), &mut undo)?;
     warnings.splice(0..0, bundle.warnings.iter().chain(&plan.warnings).cloned());
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
@@ -176,7 +179,7 @@ fn own_directory(dir: &Path, id: &ContainerId, undo: &mut Undo) -> Result<Lock> 
 fn first_state(
     id: &ContainerId,
     bundle: &Bundle,
-    cgroup: &Cgroup,
+    plan: &Plan,
     options: &CreateOptions,
     has_hooks: bool,
 ) -> Result<State> {
@@ -194,10 +197,11 @@ fn first_state(
         created: wall::rfc3339(clock::wall()),
         owner: user::name(geteuid().as_raw()),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(),
-        cgroup: cgroup.clone(),
+        cgroup: plan.cgroup.clone(),
         rootless: options.rootless,
         has_hooks,
         terminal: bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
+        kept: plan.kept(),
     })
 }
 
