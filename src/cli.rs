@@ -45,6 +45,7 @@ use clap::Parser;
 
 use args::{Cli, Verb};
 
+use crate::container::interrupt::Interrupted;
 use crate::container::link::Failure;
 use crate::container::start::StartError;
 
@@ -95,6 +96,10 @@ fn exit_code(verb: &Verb, error: &anyhow::Error) -> u8 {
         let code = error.downcast_ref::<Failure>().map(|failure| failure.code);
         code.or(error.downcast_ref::<StartError>().map(|error| error.code)).and_then(|code| u8::try_from(code).ok())
     };
+    // As if the signal had ended us at once: what a shell sees of it.
+    if let Some(Interrupted(signal)) = error.downcast_ref() {
+        return 128 + *signal as u8;
+    }
     match (error.downcast_ref::<WithCode>(), verb) {
         (Some(known), _) => known.code,
         (None, Verb::Run(_)) => of_program().unwrap_or(verb.error_code()),

@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod id;
 pub mod idmap;
 pub mod init;
+pub mod interrupt;
 pub mod labels;
 pub mod limits;
 pub mod link;

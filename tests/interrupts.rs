@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use common::{Fixture, Scratch, bookend, bundles, cgroups_named, repository};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 
 /// Sends SIGINT to a command after each of these times, and waits for its end.
 fn interrupted(mut command: Command, after: Duration) {
@@ -51,6 +52,80 @@ fn an_interrupted_create_leaves_nothing_or_a_whole_container() {
             c.assert_nothing_left();
         }
     }
+}
+
+/// A container of whom an OCI hook at `point` never ends; it makes the file `reached` in the bundle, or in the root for
+/// `startContainer`.
+fn hanging_at(point: &str) -> Fixture {
+    let c = Fixture::busybox();
+    let reached = match point {
+        "startContainer" => "/reached".to_owned(),
+        _ => c.scratch.path().join("reached").to_str().unwrap().to_owned(),
+    };
+    let script = format!("touch {reached}; exec sleep 1000");
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+    c.with(|config| config["hooks"][point] = json!([hook]))
+}
+
+#[track_caller]
+fn wait_for_the_hook(c: &Fixture) {
+    let is_reached = |c: &Fixture| c.scratch.path().join("reached").exists() || c.rootfs().join("reached").exists();
+    c.wait_for("the hook", is_reached);
+}
+
+/// `verb` hangs in the hook, gets the signal alone, and has to end by it, with everything taken back.
+#[track_caller]
+fn is_ended_by(signal: Signal, c: Fixture, verb: &[&str]) {
+    c.write();
+    let bundle = c.bundle();
+    let mut args = verb.to_vec();
+    args.extend(["--bundle", bundle.to_str().unwrap(), &c.id]);
+    let running = c.spawn(&args);
+    wait_for_the_hook(&c);
+    running.signal(signal);
+    running.wait().fails(128 + signal as i32).says(&format!("interrupted by {signal}"));
+    c.assert_nothing_left();
+}
+
+#[test]
+fn a_create_whose_hook_hangs_is_ended_by_sigterm() {
+    for point in ["prestart", "createRuntime", "createContainer"] {
+        is_ended_by(Signal::SIGTERM, hanging_at(point), &["create"]);
+    }
+}
+
+#[test]
+fn a_run_whose_hook_hangs_is_ended_by_ctrl_c() {
+    for point in ["createRuntime", "createContainer"] {
+        is_ended_by(Signal::SIGINT, hanging_at(point), &["run"]);
+    }
+}
+
+#[test]
+fn a_detached_run_is_ended_wherever_it_hangs() {
+    for point in ["createRuntime", "createContainer", "startContainer", "poststart"] {
+        is_ended_by(Signal::SIGTERM, hanging_at(point), &["run", "--detach"]);
+    }
+}
+
+#[test]
+fn a_detached_run_with_lifecycle_hooks_passes_the_signal_on_to_who_makes_the_container() {
+    for point in ["createRuntime", "createContainer"] {
+        is_ended_by(Signal::SIGINT, hanging_at(point).hook("preStop", "true"), &["run", "--detach"]);
+    }
+}
+
+#[test]
+fn an_init_that_is_killed_while_it_is_made_ends_create() {
+    let c = hanging_at("createContainer");
+    c.write();
+    let bundle = c.bundle();
+    let running = c.spawn(&["create", "--bundle", bundle.to_str().unwrap(), &c.id]);
+    wait_for_the_hook(&c);
+    let state: Value = serde_json::from_slice(&fs::read(c.state_dir().join("state.json")).unwrap()).unwrap();
+    kill(Pid::from_raw(state["pid"].as_i64().unwrap() as i32), Signal::SIGKILL).unwrap();
+    running.wait().fails(1).says("init ended before it was ready");
+    c.assert_nothing_left();
 }
 
 #[test]

@@ -195,12 +195,6 @@ impl Pair {
         ip(&["link", "add", &name, "type", "veth", "peer", "name", &format!("p{name}")]);
         Pair(name)
     }
-
-    /// What the host says of it; "" where it is not there.
-    fn seen(&self) -> String {
-        let output = Command::new("ip").args(["-o", "address", "show", "dev", &self.0]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
 }
 
 impl Drop for Pair {
@@ -233,6 +227,27 @@ fn a_network_device_moves_with_its_addresses_under_its_new_name_and_is_up() {
     }
 }
 
+/// What a user gave a device: `ip` in words that do not change with time.
+fn as_given(pair: &Pair) -> String {
+    let shown = |args: &[&str]| {
+        let output = Command::new("ip").args(args).args(["dev", &pair.0]).output().unwrap();
+        // The rest are states, and numbers that a new life of the device changes.
+        let words = ["state", "qlen", "valid_lft", "forever", "linkdown", "pref", "medium"];
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().filter(|line| !line.contains("fe80:"));
+        let kept = lines
+            .map(|line| line.split_whitespace().filter(|word| !words.contains(word)).collect::<Vec<_>>().join(" "));
+        let mut kept: Vec<String> = kept.collect();
+        kept.sort();
+        kept.join("\n")
+    };
+    let addresses = shown(&["-o", "address", "show"]);
+    // Without the number of the device, which may be another.
+    let addresses: Vec<&str> = addresses.lines().filter_map(|line| Some(line.split_once(": ")?.1)).collect();
+    let routes = ["-4", "-6"].map(|family| shown(&[family, "route", "show", "table", "all"]));
+    format!("{}\n{}", addresses.join("\n"), routes.join("\n"))
+}
+
 #[test]
 fn a_create_that_fails_gives_a_network_device_back_as_it_was() {
     let test = "a_create_that_fails_gives_a_network_device_back_as_it_was";
@@ -240,13 +255,67 @@ fn a_create_that_fails_gives_a_network_device_back_as_it_was() {
         return;
     }
     let pair = Pair::new("flb");
-    ip(&["address", "add", "192.0.2.9/24", "dev", &pair.0]);
-    let before = pair.seen();
+    let peer = format!("p{}", pair.0);
+    ip(&["link", "set", &peer, "up"]);
+    ip(&["link", "set", &pair.0, "up"]);
+    let label = format!("{}:x", pair.0);
+    ip(&["address", "add", "192.0.2.9/24", "label", &label, "metric", "77", "dev", &pair.0]);
+    ip(&["address", "add", "192.0.2.10/24", "dev", &pair.0]);
+    ip(&[
+        "address",
+        "add",
+        "198.51.100.9/24",
+        "noprefixroute",
+        "valid_lft",
+        "9000",
+        "preferred_lft",
+        "9000",
+        "dev",
+        &pair.0,
+    ]);
+    ip(&["-6", "address", "add", "2001:db8::9/64", "nodad", "dev", &pair.0]);
+    ip(&["route", "add", "203.0.113.0/25", "dev", &pair.0, "table", "4711", "metric", "5"]);
+    ip(&["route", "add", "203.0.113.128/25", "via", "192.0.2.1", "src", "192.0.2.9", "mtu", "1300", "dev", &pair.0]);
+    ip(&["-6", "route", "add", "2001:db8:1::/64", "via", "2001:db8::1", "metric", "9", "dev", &pair.0]);
+    let before = as_given(&pair);
+    for wanted in ["metric 77", "noprefixroute", &label, "table 4711", "mtu 1300", "2001:db8:1::/64 via 2001:db8::1"] {
+        assert!(before.contains(wanted), "{wanted} is not in {before}");
+    }
     let c = Fixture::busybox().own_network().entrypoint(["/no/such/program"]);
     let c = c.with(|config| config["linux"]["netDevices"] = json!({ pair.0.as_str(): {"name": "web0"} }));
     c.run().fails(127);
-    assert!(before.contains("192.0.2.9/24"), "{before}");
-    assert!(pair.seen().contains("192.0.2.9/24"), "{}", pair.seen());
+    assert_eq!(as_given(&pair), before);
+}
+
+#[test]
+fn a_device_that_cannot_be_moved_is_as_it_was_and_so_are_those_before_it() {
+    let test = "a_device_that_cannot_be_moved_is_as_it_was_and_so_are_those_before_it";
+    if !needs_root(test) || !common::needs_tool(test, "ip") {
+        return;
+    }
+    let (pair, bridge) = (Pair::new("flc"), Bridge(format!("flz{}", std::process::id() % 100_000)));
+    ip(&["link", "add", &bridge.0, "type", "bridge"]);
+    ip(&["link", "set", &pair.0, "master", &bridge.0, "up"]);
+    ip(&["address", "add", "192.0.2.11/24", "dev", &bridge.0]);
+    ip(&["link", "set", &bridge.0, "up"]);
+    ip(&["route", "add", "203.0.113.0/24", "via", "192.0.2.1", "dev", &bridge.0]);
+    let c = Fixture::busybox().own_network();
+    let c = c.with(|config| config["linux"]["netDevices"] = json!({ pair.0.as_str(): {}, bridge.0.as_str(): {} }));
+    let field = format!("linux.netDevices.{}: move it to the container as {0} (a bridge", bridge.0);
+    c.run().fails(125).says(&field);
+    let shown = |args: &[&str]| String::from_utf8(Command::new("ip").args(args).output().unwrap().stdout).unwrap();
+    assert!(shown(&["-o", "link", "show", "dev", &pair.0]).contains(&format!("master {}", bridge.0)));
+    let routes = shown(&["route", "show", "dev", &bridge.0]);
+    assert!(routes.contains("203.0.113.0/24 via 192.0.2.1"), "{routes}");
+}
+
+/// A bridge on the host.
+struct Bridge(String);
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "delete", &self.0]).output();
+    }
 }
 
 #[test]
@@ -257,7 +326,7 @@ fn network_devices_that_cannot_be_moved_are_refused_before_anything_is_made() {
     };
     if is_root() {
         device("no-such-device").fails(125).says("linux.netDevices.no-such-device: the host has no such device");
-        device("lo").fails(125).says("linux.netDevices.lo: the container's network namespace has a device lo already");
+        device("lo").fails(125).says("linux.netDevices.lo: the loopback device cannot be moved, and every");
     } else {
         device("lo").fails(125).says("linux.netDevices: a rootless container cannot be given devices of the host");
     }

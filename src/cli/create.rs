@@ -11,6 +11,7 @@ use crate::container::bundle::Bundle;
 use crate::container::capabilities;
 use crate::container::create::{CreateOptions, Created, create};
 use crate::container::exec::hold_namespaces;
+use crate::container::interrupt::HeldSignals;
 use crate::container::notify::Manager;
 use crate::container::state::Init;
 use crate::lifecycle::fault::Faults;
@@ -19,7 +20,7 @@ use crate::lifecycle::notice::Notice;
 use crate::lifecycle::signal::Signal;
 use crate::lifecycle::source::{self, Sources};
 use crate::linux::fd;
-use crate::supervisor::boot::{Handover, HeldSignals};
+use crate::supervisor::boot::Handover;
 use crate::supervisor::control;
 use crate::supervisor::records::Records;
 use crate::supervisor::settings::Settings;
@@ -28,7 +29,7 @@ pub fn run(global: &Global, args: &run_args::Create) -> Result<u8> {
     let prepared = prepare(global, args).with_context(|| format!("create {}", args.id))?;
     refuse_lost_terminal(args, &prepared).with_context(|| format!("create {}", args.id))?;
     let held = HeldSignals::begin()?;
-    let mut created = make(global, args, &prepared).with_context(|| format!("create {}", args.id))?;
+    let mut created = make(global, args, &prepared, &held).with_context(|| format!("create {}", args.id))?;
     held.check().with_context(|| format!("create {}", args.id))?;
     if prepared.settings.plan.has_hooks() {
         hand_over(global, args, &prepared, &created).with_context(|| format!("create {}", args.id))?;
@@ -105,8 +106,8 @@ impl<'a> Flags<'a> {
 }
 
 /// Makes the container, and its records if it has hooks. Dropping the result undoes all of it.
-pub fn make(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<Created> {
-    make_with(global, args, prepared, &options(global, args, prepared)?)
+pub fn make(global: &Global, args: &run_args::Create, prepared: &Prepared, held: &HeldSignals) -> Result<Created> {
+    make_with(global, args, prepared, &options(global, args, prepared)?, held)
 }
 
 /// What the command line asks for.
@@ -132,10 +133,11 @@ pub fn make_with(
     args: &run_args::Create,
     prepared: &Prepared,
     options: &CreateOptions,
+    held: &HeldSignals,
 ) -> Result<Created> {
     let plan = &prepared.settings.plan;
     let root = global.root()?;
-    let created = create(&root, &args.id, &prepared.bundle, options, prepared.supervised)?;
+    let created = create(&root, &args.id, &prepared.bundle, options, prepared.supervised, held)?;
     let log = Log::new(global);
     created.warnings.iter().for_each(|warning| log.warn(warning));
     let process = prepared.bundle.config.process().as_ref();

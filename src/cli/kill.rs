@@ -62,9 +62,13 @@ fn send(container: &Container, signal: Signal, all: bool) -> Result<u8> {
     let Some(init) = container.state.init() else { return stopped(all) };
     match pidfd::send_signal(init.as_fd(), signal.number()) {
         // The end of it was our doing, a moment ago.
-        Err(error) if all && error.raw_os_error() == Some(libc::ESRCH) => Ok(0),
-        sent => Ok(sent.map(|()| 0)?),
+        Err(error) if all && error.raw_os_error() == Some(libc::ESRCH) => {}
+        sent => sent?,
     }
+    if signal == Signal::KILL {
+        container.state.cgroup.let_die()?;
+    }
+    Ok(0)
 }
 
 /// `kill --all` arrives after init has died (callers.md 1.2); otherwise callers match on the words.

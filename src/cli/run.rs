@@ -16,13 +16,14 @@ use super::restart::Again;
 use super::{start, with_code};
 use crate::container::create::{CreateOptions, Created};
 use crate::container::id::ContainerId;
+use crate::container::interrupt::HeldSignals;
 use crate::container::link::Failure;
 use crate::container::notify::{Manager, Notify};
 use crate::container::state::Identity;
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
 use crate::linux::{fd, fork};
-use crate::supervisor::boot::{Handover, HeldSignals, await_ready};
+use crate::supervisor::boot::{Handover, await_ready};
 use crate::supervisor::control::{self, Answer, Request};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::removal;
@@ -87,7 +88,7 @@ fn foreground(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Res
     let notify = options.notify && !prepared.settings.plan.has_hooks();
     let options = CreateOptions { dies_with_parent: true, notify, ..options };
     let held = HeldSignals::begin()?;
-    let mut created = make_with(global, &args.create, prepared, &options)?;
+    let mut created = make_with(global, &args.create, prepared, &options, &held)?;
     let mut supervisor = attend(global, args, prepared, &mut created)?;
     // The lock of the birth ends here, so that others may exec, kill and delete.
     created.keep();
@@ -161,12 +162,14 @@ fn attend(global: &Global, args: &run_args::Run, prepared: &Prepared, created: &
 
 /// As runc: init is left to whoever reaps orphans.
 fn begin_plain(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<()> {
-    let mut created = make(global, args, prepared)?;
+    let held = HeldSignals::begin()?;
+    let mut created = make(global, args, prepared, &held)?;
     Again::of(global, args)?.save(&created.dir)?;
     drop(created.lock.take());
     let notify = Notify::listen(&created.dir)?;
-    start::plain(&created.state, &created.dir)?;
+    start::plain(&created.state, &created.dir, Some(&held))?;
     created.keep();
+    drop(held);
     start::relay_readiness(global, notify, &created.state);
     Ok(())
 }
@@ -178,9 +181,8 @@ fn begin_with_hooks(global: &Global, args: &run_args::Create, prepared: &Prepare
     let notify = Notify::listen(&container.dir)?;
     let failed = |text: String, by_the_container| StartFailed { text, by_the_container };
     match container.ask(Request::Start)? {
-        Some(Answer::Ok) => {
-            start::poststart(&container.state, &container.dir).map_err(|error| failed(format!("{error:#}"), false))?
-        }
+        Some(Answer::Ok) => start::poststart(&container.state, &container.dir, None)
+            .map_err(|error| failed(format!("{error:#}"), false))?,
         Some(Answer::Error(text)) => bail!(failed(text, true)),
         _ => bail!(failed("the supervisor ended before the container was running".to_owned(), false)),
     }
@@ -200,7 +202,7 @@ fn code_at_the_end(container: &Container) -> Option<i32> {
 pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<()> {
     let held = HeldSignals::begin()?;
     let (said, ready) = fork::pipe()?;
-    let child = fork::run(|| match become_supervisor(global, args, prepared, &ready) {
+    let child = fork::run(|| match become_supervisor(global, args, prepared, &ready, &held) {
         Ok(never) => match never {},
         Err(error) => {
             // The verb reads it as its own error.
@@ -210,7 +212,14 @@ pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared) -> 
     })
     .context("fork the supervisor")?;
     drop(ready);
-    let Err(error) = await_ready(said).and_then(|()| held.check()) else { return Ok(()) };
+    if held.await_readable(said.as_fd()).is_err()
+        && let Some(signal) = held.came()
+    {
+        // It may have come to us alone, and who makes the container takes it back.
+        let _ = nix::sys::signal::kill(child, signal); // not reaped yet; ended already is fine
+    }
+    let ready = await_ready(said);
+    let Err(error) = held.check().and(ready) else { return Ok(()) };
     undo(global, &args.id, child);
     // Where it could not make the container it has said why, and is about to end.
     match nix::sys::wait::waitpid(child, None) {
@@ -235,8 +244,9 @@ fn become_supervisor(
     args: &run_args::Create,
     prepared: &Prepared,
     ready: &OwnedFd,
+    held: &HeldSignals,
 ) -> Result<std::convert::Infallible> {
-    let mut created = make(global, args, prepared)?;
+    let mut created = make(global, args, prepared, held)?;
     Again::of(global, args)?.save(&created.dir)?;
     drop(begin_records(prepared, &created, false)?);
     let listener = control::listen_in(fd::open_path(&created.dir)?.as_fd())?;

@@ -3,12 +3,13 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use super::args::{Global, Id};
 use super::log::Log;
 use super::lookup::{self, Container};
 use crate::container::id::ContainerId;
+use crate::container::interrupt::HeldSignals;
 use crate::container::notify::Notify;
 use crate::container::state::{Init, State, Status, lock};
 use crate::container::{hooks, start};
@@ -23,7 +24,7 @@ pub fn run(global: &Global, args: &Id) -> Result<u8> {
         with_hooks(&container, &args.id)?;
     } else {
         let _lock = lock(&container.dir)?;
-        plain(&container.state, &container.dir)?;
+        plain(&container.state, &container.dir, None)?;
     }
     relay_readiness(global, notify, &container.state);
     Ok(0)
@@ -40,7 +41,7 @@ pub fn relay_readiness(global: &Global, notify: Option<Notify>, state: &State) {
 
 fn with_hooks(container: &Container, id: &ContainerId) -> Result<()> {
     match container.ask(Request::Start)? {
-        Some(Answer::Ok) => poststart(&container.state, &container.dir)?,
+        Some(Answer::Ok) => poststart(&container.state, &container.dir, None)?,
         Some(Answer::Error(text)) => bail!("start {}: {text}", id),
         _ if container.status() == Status::Stopped => {
             bail!("start {}: cannot start a container that has stopped", id)
@@ -51,14 +52,14 @@ fn with_hooks(container: &Container, id: &ContainerId) -> Result<()> {
 }
 
 /// Starts a container without lifecycle hooks.
-pub fn plain(state: &State, dir: &Path) -> Result<()> {
-    start::start(state, dir).map_err(|error| anyhow!(error).context(format!("start {}", state.id)))?;
-    poststart(state, dir)
+pub fn plain(state: &State, dir: &Path, held: Option<&HeldSignals>) -> Result<()> {
+    start::start(state, dir, held).with_context(|| format!("start {}", state.id))?;
+    poststart(state, dir, held)
 }
 
 /// OCI poststart hooks: one that fails ends the container (runtime-spec "start").
-pub fn poststart(state: &State, dir: &Path) -> Result<()> {
-    let result = hooks::poststart(state, dir);
+pub fn poststart(state: &State, dir: &Path, held: Option<&HeldSignals>) -> Result<()> {
+    let result = hooks::poststart(state, dir, held);
     if result.is_err()
         && let Some(Init { pidfd, .. }) = state.init()
     {

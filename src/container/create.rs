@@ -18,10 +18,11 @@ use self::undo::Undo;
 use super::bundle::Bundle;
 use super::id::ContainerId;
 use super::init::{self, Birth};
+use super::interrupt::HeldSignals;
 use super::root::Root;
 use super::rootfs::Sources;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State};
-use super::{delegation, helper, link, namespaces, notify, rdt, start, terminal, user};
+use super::{delegation, helper, link, namespaces, notify, start, terminal, user};
 use crate::cgroup::{Cgroup, Driver};
 use crate::linux::clone::{self, Cloned};
 use crate::linux::procfs::Procfs;
@@ -94,13 +95,14 @@ impl Created {
     }
 }
 
-/// Creates a container. The caller becomes init's parent, and must be single-threaded.
+/// Creates a container. The caller becomes init's parent, and must be single-threaded. What is `held` ends it: `Interrupted`.
 pub fn create(
     root: &Root,
     id: &ContainerId,
     bundle: &Bundle,
     options: &CreateOptions,
     has_hooks: bool,
+    held: &HeldSignals,
 ) -> Result<Created> {
     // What can be refused is refused before anything is made.
     let plan = Plan::new(id, bundle, options)?;
@@ -114,7 +116,6 @@ pub fn create(
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     plan.save(&dir)?;
     make_cgroup(&plan, bundle, options, &mut undo)?;
-    make_rdt(plan.rdt.as_ref(), &mut undo)?;
 
     let (ours, theirs) = link::pair()?;
     let (pid, pidfd, in_cgroup) = give_birth(&plan, bundle, options, (&state, &dir), (&ours, theirs), &mut undo)?;
@@ -122,7 +123,8 @@ pub fn create(
     let init = ProcessId::of(pid)?;
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
 
-    let raising = Raising { plan: &plan, bundle, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup };
+    let raising =
+        Raising { plan: &plan, bundle, state: &state, dir: &dir, proc_dir: proc_dir.as_fd(), in_cgroup, held };
     let (mut terminal, mut warnings) = raising.serve(ours.as_fd(), &mut undo)?;
     warnings.splice(0..0, bundle.warnings.iter().chain(&plan.warnings).cloned());
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
@@ -223,12 +225,6 @@ fn make_cgroup(plan: &Plan, bundle: &Bundle, options: &CreateOptions, undo: &mut
     plan.cgroup.create()?;
     undo.cgroup = Some(plan.cgroup.clone());
     set_limits(&plan.cgroup, &bundle.config, options.rootless)
-}
-
-fn make_rdt(group: Option<&rdt::Group>, undo: &mut Undo) -> Result<()> {
-    let Some(group) = group else { return Ok(()) };
-    undo.rdt = Some(group.clone());
-    group.make()
 }
 
 /// Opens what init is to have of the host, and clones it with that.

@@ -16,8 +16,10 @@ use oci_spec::runtime::{Hook, Hooks, Spec};
 use serde::Deserialize;
 
 use super::bundle::Bundle;
+use super::interrupt::HeldSignals;
 use super::state::{State, Status};
-use crate::linux::{pidfd, spawn};
+use crate::linux::pidfd::{self, Woken};
+use crate::linux::spawn;
 
 /// How much of what a hook said is in the error.
 const SAID: u64 = 1024;
@@ -73,14 +75,20 @@ pub fn any(config: &Spec, points: &[Point]) -> bool {
     points.iter().any(|point| !of(config.hooks().as_ref(), *point).is_empty())
 }
 
-/// Runs the hooks of a point one after the other; the first that fails is the error.
-pub fn run(config: &Spec, point: Point, state: &State, status: Status) -> Result<()> {
-    run_all(config.hooks().as_ref(), point, state, status)
+/// Runs the hooks of a point one after the other; the first that fails is the error. A signal that is held ends them.
+pub fn run(config: &Spec, point: Point, state: &State, status: Status, held: Option<&HeldSignals>) -> Result<()> {
+    run_all(config.hooks().as_ref(), point, state, status, held)
 }
 
-fn run_all(hooks: Option<&Hooks>, point: Point, state: &State, status: Status) -> Result<()> {
+fn run_all(
+    hooks: Option<&Hooks>,
+    point: Point,
+    state: &State,
+    status: Status,
+    held: Option<&HeldSignals>,
+) -> Result<()> {
     for (index, hook) in of(hooks, point).iter().enumerate() {
-        run_one(hook, state, status).with_context(|| describe(point, index, hook))?;
+        run_one(hook, state, status, held).with_context(|| describe(point, index, hook))?;
     }
     Ok(())
 }
@@ -90,8 +98,8 @@ fn describe(point: Point, index: usize, hook: &Hook) -> String {
 }
 
 /// Runs the poststart hooks, for `start`. The first that fails is the error.
-pub fn poststart(state: &State, dir: &Path) -> Result<()> {
-    run_all(hooks_at_create(dir)?.as_ref(), Point::Poststart, state, Status::Running)
+pub fn poststart(state: &State, dir: &Path, held: Option<&HeldSignals>) -> Result<()> {
+    run_all(hooks_at_create(dir)?.as_ref(), Point::Poststart, state, Status::Running, held)
 }
 
 /// Runs every poststop hook, for `delete`; the failures are warnings.
@@ -102,7 +110,7 @@ pub fn poststop(state: &State, dir: &Path) -> Vec<String> {
     };
     let hooks = of(hooks.as_ref(), Point::Poststop).iter().enumerate();
     let failed = hooks.filter_map(|(index, hook)| {
-        let done = run_one(hook, state, Status::Stopped).with_context(|| describe(Point::Poststop, index, hook));
+        let done = run_one(hook, state, Status::Stopped, None).with_context(|| describe(Point::Poststop, index, hook));
         done.err().map(|error| format!("{error:#}"))
     });
     failed.collect()
@@ -131,7 +139,7 @@ fn read_snapshot(dir: &Path) -> Result<(PathBuf, Vec<u8>)> {
     Ok((path, raw))
 }
 
-fn run_one(hook: &Hook, state: &State, status: Status) -> Result<()> {
+fn run_one(hook: &Hook, state: &State, status: Status, held: Option<&HeldSignals>) -> Result<()> {
     let input = serde_json::to_vec(&state.oci(status)).context("serialize the state")?;
     // Files in memory: neither a hook that does not read nor one that says more than a pipe holds can stop us.
     let mut stdin = memory(c"state")?;
@@ -146,7 +154,7 @@ fn run_one(hook: &Hook, state: &State, status: Status) -> Result<()> {
     spawn::unblock_signals(&mut command);
     let mut child = command.spawn().context("spawn")?;
     let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
-    let status = wait(&mut child, limit.map(Duration::from_secs))?;
+    let status = wait(&mut child, limit.map(Duration::from_secs), held)?;
     let said = last_words(&mut output);
     match status {
         None => bail!("timed out after {}s{said}", limit.unwrap_or(0)),
@@ -158,17 +166,21 @@ fn run_one(hook: &Hook, state: &State, status: Status) -> Result<()> {
     }
 }
 
-/// Waits for a hook until its deadline; None when it was killed, with its whole process group.
-fn wait(child: &mut Child, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
+/// Waits for a hook until its deadline; None when it was killed, with its whole process group. So it is where a signal comes,
+/// which is the error.
+fn wait(child: &mut Child, limit: Option<Duration>, held: Option<&HeldSignals>) -> Result<Option<ExitStatus>> {
     let pid = Pid::from_raw(child.id() as i32);
     let handle = pidfd::open(pid).context("pidfd_open")?;
-    let ended = pidfd::wait_ended(handle.as_fd(), limit).context("poll")?;
-    if !ended {
+    let woken = pidfd::wait(handle.as_fd(), held.map(AsFd::as_fd), limit).context("poll")?;
+    if woken != Woken::ByItsEnd {
         // Not reaped yet, so the number is still its own.
         let _ = killpg(pid, Signal::SIGKILL); // gone already is fine
     }
     let status = child.wait().context("wait")?;
-    Ok(ended.then_some(status))
+    if let (Woken::ByOther, Some(held)) = (woken, held) {
+        held.check()?;
+    }
+    Ok((woken == Woken::ByItsEnd).then_some(status))
 }
 
 pub(super) fn memory(name: &std::ffi::CStr) -> Result<File> {
@@ -211,7 +223,7 @@ mod tests {
     }
 
     fn error(script: &str, timeout: i64) -> String {
-        format!("{:#}", run_one(&hook(script, timeout), &state(), Status::Creating).unwrap_err())
+        format!("{:#}", run_one(&hook(script, timeout), &state(), Status::Creating, None).unwrap_err())
     }
 
     #[test]
@@ -219,7 +231,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         let script = format!("exec > {}; cat; echo; echo $KEY ${{CARGO_MANIFEST_DIR-none}}", out.display());
-        run_one(&hook(&script, 60), &state(), Status::Creating).unwrap();
+        run_one(&hook(&script, 60), &state(), Status::Creating, None).unwrap();
         let said = std::fs::read_to_string(out).unwrap();
         let mut lines = said.lines();
         let state: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();

@@ -142,7 +142,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     link::send(link.as_fd(), &Message::Ready, None)?;
     *link = wait_for_start(&listener, creator, &namespaces)?;
     drop(namespaces);
-    hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created)?;
+    hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created, None)?;
     let program = process::look_up(birth.process(), &environment)?;
     link::send(link.as_fd(), &Message::Executing, None)?;
     process::filter_at(Moment::Last, birth.process(), filter, link.as_fd())?;
@@ -241,7 +241,7 @@ fn hooks_before_pivot(birth: &Birth, link: &OwnedFd) -> Result<()> {
     if hooks::any(birth.config(), &[Point::Prestart, Point::CreateRuntime]) {
         link::request(link.as_fd(), &Message::RunHooks, &Message::HooksRun)?;
     }
-    hooks::run(birth.config(), Point::CreateContainer, &birth.state, Status::Creating)
+    hooks::run(birth.config(), Point::CreateContainer, &birth.state, Status::Creating, None)
 }
 
 fn prepare_root(birth: &Birth, sources: Sources) -> Result<Prepared> {

@@ -7,7 +7,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::Spec;
 
 use super::namespaces::Namespaces;
-use crate::linux::netlink::{Address, Netlink};
+use crate::linux::netlink::{Address, Link, Netlink, Route};
+
+/// It is there in every network namespace.
+const LOOPBACK: &str = "lo";
 
 /// What a device is called, here and in the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,11 @@ pub fn check(config: &Spec, namespaces: &Namespaces, rootless: bool) -> Result<(
     }
     let mut netlink = Netlink::open().context("open a netlink socket")?;
     for names in wanted {
+        if names.host == LOOPBACK {
+            bail!(
+                "linux.netDevices.lo: the loopback device cannot be moved, and every network namespace has its own; remove it"
+            );
+        }
         netlink.link(&names.host).map_err(|error| match error.raw_os_error() {
             Some(libc::ENODEV) => anyhow!("linux.netDevices.{}: the host has no such device", names.host),
             _ => anyhow!(error).context(format!("linux.netDevices.{}", names.host)),
@@ -49,12 +57,34 @@ pub fn check(config: &Spec, namespaces: &Namespaces, rootless: bool) -> Result<(
     Ok(())
 }
 
+/// A device of the host as it was.
 struct Device {
     names: Names,
-    /// In the container.
-    index: u32,
-    was_up: bool,
+    link: Link,
     addresses: Vec<Address>,
+    routes: Vec<Route>,
+}
+
+impl Device {
+    fn read(netlink: &mut Netlink, names: Names) -> Result<Device> {
+        let link = netlink.link(&names.host).context("look it up")?;
+        let addresses = netlink.addresses(link.index).context("read its addresses")?;
+        let routes = netlink.routes(link.index).context("read its routes")?;
+        Ok(Device { names, link, addresses, routes })
+    }
+
+    /// Makes it again what it was, as far as it can be; it has lost most of that when it was set down.
+    fn restore(&self, netlink: &mut Netlink) {
+        let Ok(Link { index, .. }) = netlink.link(&self.names.host) else { return };
+        let _ = self.link.master.map(|master| netlink.set_master(index, master));
+        let _ = netlink.set_up(index, self.link.up);
+        for address in &self.addresses {
+            let _ = netlink.add_address(index, address);
+        }
+        for route in &self.routes {
+            let _ = netlink.add_route(index, route);
+        }
+    }
 }
 
 /// Devices that are in the container now. Unless they are kept, dropping this brings them back as they were.
@@ -89,20 +119,25 @@ impl Moved {
         if self.there.link(&names.container).is_ok() {
             bail!("the container's network namespace has a device {} already; choose another name", names.container);
         }
-        let link = self.here.link(&names.host).context("look it up")?;
-        let addresses = self.here.addresses(link.index).context("read its addresses")?;
-        // A name can only be changed of a device that is down, on kernels before 6.3.
-        self.here.set_up(link.index, false).context("set it down")?;
-        let moved = self.here.move_to(link.index, namespace, &names.container);
-        if let Err(error) = moved {
-            // Where it cannot be set up again it is as a failed move by hand would leave it.
-            let _ = self.here.set_up(link.index, link.up);
-            return Err(error).with_context(|| format!("move it to the container as {}", names.container));
-        }
-        let index = self.there.link(&names.container).context("find it in the container")?.index;
-        self.devices.push(Device { names, index, was_up: link.up, addresses: addresses.clone() });
+        let device = Device::read(&mut self.here, names)?;
+        let (index, name) = (device.link.index, device.names.container.clone());
+        let addresses: Vec<Address> = device.addresses.iter().filter_map(Address::elsewhere).collect();
+        // From here on it is not as it was. A name can only be changed of a device that is down, on kernels before 6.3.
+        self.devices.push(device);
+        self.here.set_up(index, false).context("set it down")?;
+        self.here.move_to(index, namespace, &name).map_err(|error| {
+            let cause = match error.raw_os_error() {
+                Some(libc::EINVAL) => {
+                    " (a bridge, or another device that belongs to the host's network, cannot be moved)"
+                }
+                _ => "",
+            };
+            anyhow!(error).context(format!("move it to the container as {name}{cause}"))
+        })?;
+        let index = self.there.link(&name).context("find it in the container")?.index;
         self.there.set_up(index, true).context("set it up in the container")?;
-        restore(&mut self.there, index, &addresses).context("give it its addresses in the container")
+        let given = addresses.iter().try_for_each(|address| self.there.add_address(index, address));
+        given.context("give it its addresses in the container")
     }
 
     /// From now on the devices are the container's.
@@ -111,20 +146,16 @@ impl Moved {
     }
 }
 
-fn restore(netlink: &mut Netlink, index: u32, addresses: &[Address]) -> std::io::Result<()> {
-    addresses.iter().try_for_each(|address| netlink.add_address(index, address))
-}
-
 impl Drop for Moved {
     // Each on its own: one that cannot come back must not keep the others away. The error that brought us here is the one to tell.
     fn drop(&mut self) {
         for device in self.devices.drain(..).rev() {
-            let _ = self.there.set_up(device.index, false);
-            let _ = self.there.move_to(device.index, self.ours.as_fd(), &device.names.host);
-            if let Ok(link) = self.here.link(&device.names.host) {
-                let _ = self.here.set_up(link.index, device.was_up);
-                let _ = restore(&mut self.here, link.index, &device.addresses);
+            // One that could not be moved is still here.
+            if let Ok(link) = self.there.link(&device.names.container) {
+                let _ = self.there.set_up(link.index, false);
+                let _ = self.there.move_to(link.index, self.ours.as_fd(), &device.names.host);
             }
+            device.restore(&mut self.here);
         }
     }
 }

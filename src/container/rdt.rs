@@ -2,11 +2,12 @@
 //! the kernel's Documentation/filesystems/resctrl.rst).
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxIntelRdt, Spec};
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,15 @@ pub struct Group {
     own: bool,
     /// The container's monitoring group, below the other.
     monitoring: Option<PathBuf>,
-    /// What is written to it, a line each.
+    /// What it must have where it is there already (`l3CacheSchema`, `memBwSchema`), a line each.
+    #[serde(skip)]
+    limits: Vec<String>,
+    /// The lines of `schemata`, which come after those and are not compared.
     #[serde(skip)]
     schemata: Vec<String>,
+    /// Nobody else had made it before us.
+    #[serde(skip)]
+    made: bool,
 }
 
 impl Group {
@@ -56,12 +63,7 @@ impl Group {
         let asks = !limits.is_empty() || !schemata.is_empty();
         match (fs::read_to_string(dir.join("schemata")), chosen) {
             (Ok(there), Some(name)) => check_same(&there, &limits, name)?,
-            // `delete` would remove it.
-            (Ok(_), None) => bail!(
-                "linux.intelRdt: {} is there already and not this container's; name it as closID to share it, or choose another \
-                 id for the container",
-                dir.display()
-            ),
+            (Ok(_), None) => bail!(is_anothers(&dir)),
             (Err(_), None) if ["info", "mon_data", "mon_groups"].contains(&id.as_str()) => {
                 bail!("linux.intelRdt: a group cannot be called {id}; choose another id for the container")
             }
@@ -76,7 +78,7 @@ impl Group {
         }
         let monitoring = rdt.enable_monitoring().unwrap_or(false);
         let monitoring = monitoring.then(|| dir.join("mon_groups").join(id.as_str()));
-        Ok(Group { dir, own: chosen.is_none(), monitoring, schemata: [limits, schemata].concat() })
+        Ok(Group { dir, own: chosen.is_none(), monitoring, limits, schemata, made: false })
     }
 
     /// Writes down what `delete` has to remove. Before it is made (R1).
@@ -93,30 +95,70 @@ impl Group {
         }
     }
 
-    pub fn make(&self) -> Result<()> {
-        make_directory(&self.dir)?;
-        if !self.schemata.is_empty() {
-            let path = self.dir.join("schemata");
-            // In one write: the kernel takes the lines in their order.
-            let text = self.schemata.iter().map(|line| format!("{line}\n")).collect::<String>();
-            fs::write(&path, &text).with_context(|| {
-                format!("linux.intelRdt: write {:?} to {}{}", self.schemata.join("; "), path.display(), self.why())
-            })?;
+    /// Makes the group unless it is there, and puts a process in it. All of that under the lock, so that of two containers which are
+    /// created at once one makes the group, and neither takes it from under the other.
+    pub fn found(&mut self, pid: Pid) -> Result<()> {
+        let _lock = self.lock()?;
+        self.made = make_directory(&self.dir)?;
+        match self.made {
+            true => {}
+            // Both were looked at before, but not under the lock.
+            false if self.own => bail!(is_anothers(&self.dir)),
+            false => {
+                let path = self.dir.join("schemata");
+                let there = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+                check_same(&there, &self.limits, &self.name())?;
+            }
         }
-        self.monitoring.as_deref().map_or(Ok(()), make_directory)
+        self.write_schemata()?;
+        self.monitoring.as_deref().map_or(Ok(false), make_directory)?;
+        self.admit(pid)
     }
 
     /// Gives a group that is there other shares.
     pub fn change(&mut self, rdt: &LinuxIntelRdt) -> Result<()> {
-        let (limits, schemata) = lines(rdt);
-        self.schemata = [limits, schemata].concat();
-        self.make()
+        (self.limits, self.schemata) = lines(rdt);
+        let _lock = self.lock()?;
+        self.write_schemata()
+    }
+
+    fn write_schemata(&self) -> Result<()> {
+        let lines = [self.limits.as_slice(), &self.schemata].concat();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let path = self.dir.join("schemata");
+        // In one write: the kernel takes the lines in their order.
+        let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        fs::write(&path, &text).with_context(|| {
+            format!("linux.intelRdt: write {:?} to {}{}", lines.join("; "), path.display(), self.why())
+        })
+    }
+
+    /// Where resctrl is mounted.
+    fn root(&self) -> &Path {
+        match self.dir.parent() {
+            Some(parent) if !self.dir.join("info").is_dir() => parent,
+            // It is the group of everything that is in no other.
+            _ => &self.dir,
+        }
+    }
+
+    /// The lock by which those that use resctrl agree (resctrl.rst, "Locking between applications").
+    fn lock(&self) -> Result<Flock<File>> {
+        let root = self.root();
+        let file = File::open(root).with_context(|| format!("linux.intelRdt: open {}", root.display()))?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| anyhow!(errno).context(format!("linux.intelRdt: lock {}", root.display())))
+    }
+
+    fn name(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// What the kernel says of its last refusal; only text, for the message.
     fn why(&self) -> String {
-        let info = self.dir.parent().map(|root| root.join("info/last_cmd_status"));
-        let said = info.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let said = fs::read_to_string(self.root().join("info/last_cmd_status")).unwrap_or_default();
         match said.trim() {
             "" | "ok" => String::new(),
             said => format!(" ({})", said.escape_debug()),
@@ -136,24 +178,54 @@ impl Group {
     /// Removes what was made for the container alone.
     pub fn remove(&self) -> Result<()> {
         for dir in [self.monitoring.as_ref(), self.own.then_some(&self.dir)].into_iter().flatten() {
-            match fs::remove_dir(dir) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("remove {}", dir.display()));
-                }
-                _ => {}
-            }
+            remove_directory(dir)?;
         }
         Ok(())
     }
+
+    /// Removes what a `create` that failed has made: a group with a closID too, unless others are in it by now, whom the kernel would
+    /// put back with everybody else.
+    pub fn undo(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        self.monitoring.as_deref().map_or(Ok(()), remove_directory)?;
+        if !self.made || !self.is_empty() {
+            return Ok(());
+        }
+        remove_directory(&self.dir)
+    }
+
+    fn is_empty(&self) -> bool {
+        fs::read_to_string(self.dir.join("tasks")).map_or(true, |tasks| tasks.trim().is_empty())
+    }
 }
 
-fn make_directory(dir: &Path) -> Result<()> {
+fn is_anothers(dir: &Path) -> String {
+    // `delete` would remove it.
+    format!(
+        "linux.intelRdt: {} is there already and not this container's; name it as closID to share it, or choose another id for the \
+         container",
+        dir.display()
+    )
+}
+
+/// Whether it was not there before.
+fn make_directory(dir: &Path) -> Result<bool> {
     match fs::create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
             bail!("linux.intelRdt: make {}: the processor has no more groups", dir.display())
         }
-        made => made.with_context(|| format!("linux.intelRdt: make {}", dir.display())),
+        Err(error) => Err(error).with_context(|| format!("linux.intelRdt: make {}", dir.display())),
+    }
+}
+
+fn remove_directory(dir: &Path) -> Result<()> {
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", dir.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -225,25 +297,79 @@ mod tests {
         Group::below(root, &serde_json::from_value(rdt).unwrap(), &"web".parse().unwrap())
     }
 
+    /// What the last process leaves: the kernel's directories go with the files that it put there.
+    fn empty(dir: &Path) {
+        for name in ["schemata", "tasks"] {
+            let _ = fs::remove_file(dir.join(name));
+        }
+    }
+
+    #[test]
+    fn a_create_that_fails_takes_away_the_group_that_it_made_unless_others_are_in_it() {
+        let root = resctrl();
+        let new = json!({"closID": "new", "memBwSchema": "MB:0=50"});
+        let dir = root.path().join("new");
+        let mut failed = group(root.path(), new.clone()).unwrap();
+        failed.found(Pid::from_raw(7)).unwrap();
+        empty(&dir);
+        failed.undo().unwrap();
+        assert!(!dir.exists());
+        failed.found(Pid::from_raw(7)).unwrap();
+        let mut joined = group(root.path(), new).unwrap();
+        joined.found(Pid::from_raw(8)).unwrap();
+        // Its own process has ended, and the other's is there.
+        failed.undo().unwrap();
+        assert_eq!(fs::read_to_string(dir.join("tasks")).unwrap(), "8");
+        empty(&dir);
+        joined.undo().unwrap();
+        assert!(dir.exists(), "who joined it did not make it");
+    }
+
+    #[test]
+    fn of_two_containers_that_saw_no_group_the_second_finds_the_firsts_and_is_held_to_it() {
+        let root = resctrl();
+        let of = |share: &str| group(root.path(), json!({"closID": "new", "memBwSchema": share})).unwrap();
+        let (mut first, mut same, mut other) = (of("MB:0=50"), of("MB:0=50"), of("MB:0=60"));
+        first.found(Pid::from_raw(7)).unwrap();
+        same.found(Pid::from_raw(8)).unwrap();
+        let error = format!("{:#}", other.found(Pid::from_raw(9)).unwrap_err());
+        assert!(error.contains("the group \"new\" is there and has 50 for MB:0, not 60"), "{error}");
+        assert_eq!(fs::read_to_string(root.path().join("new/schemata")).unwrap(), "MB:0=50\n");
+        let (mut one, mut two) = (group(root.path(), json!({})).unwrap(), group(root.path(), json!({})).unwrap());
+        one.found(Pid::from_raw(7)).unwrap();
+        assert!(format!("{:#}", two.found(Pid::from_raw(8)).unwrap_err()).contains("not this container's"));
+    }
+
+    #[test]
+    fn a_group_is_not_made_while_somebody_else_has_the_lock() {
+        let root = resctrl();
+        let mut waiting = group(root.path(), json!({"closID": "gold"})).unwrap();
+        let held = Flock::lock(File::open(root.path()).unwrap(), FlockArg::LockExclusive).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let waits = std::thread::spawn(move || {
+            waiting.found(Pid::from_raw(7)).unwrap();
+            tell.send(()).unwrap();
+        });
+        assert!(told.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+        drop(held);
+        waits.join().unwrap();
+        told.recv().unwrap();
+    }
+
     #[test]
     fn without_a_clos_id_the_group_is_the_containers_and_goes_with_it() {
         let root = resctrl();
         let rdt =
             json!({"l3CacheSchema": "L3:0=f\nMB:0=10", "memBwSchema": "MB:0=20", "schemata": ["L2:0=3", "L2:1=1"]});
-        let made = group(root.path(), rdt).unwrap();
-        made.make().unwrap();
-        made.admit(Pid::from_raw(42)).unwrap();
-        let change = serde_json::from_value(json!({"memBwSchema": "MB:0=30"})).unwrap();
-        made.clone().change(&change).unwrap();
-        assert_eq!(fs::read_to_string(root.path().join("web/schemata")).unwrap(), "MB:0=30\n");
-        made.make().unwrap();
+        let mut made = group(root.path(), rdt).unwrap();
+        made.found(Pid::from_raw(42)).unwrap();
         let read = |name: &str| fs::read_to_string(root.path().join("web").join(name)).unwrap();
         assert_eq!(read("schemata"), "L3:0=f\nMB:0=20\nL2:0=3\nL2:1=1\n");
         assert_eq!(read("tasks"), "42");
-        // The kernel's directories go with the files that it put there.
-        for name in ["schemata", "tasks"] {
-            fs::remove_file(root.path().join("web").join(name)).unwrap();
-        }
+        let change = serde_json::from_value(json!({"memBwSchema": "MB:0=30"})).unwrap();
+        made.clone().change(&change).unwrap();
+        assert_eq!(read("schemata"), "MB:0=30\n");
+        empty(&root.path().join("web"));
         made.remove().unwrap();
         assert!(!root.path().join("web").exists());
         made.remove().unwrap();
@@ -252,9 +378,8 @@ mod tests {
     #[test]
     fn a_group_that_is_there_is_joined_monitored_and_left_there() {
         let root = resctrl();
-        let joined = group(root.path(), json!({"closID": "gold", "enableMonitoring": true})).unwrap();
-        joined.make().unwrap();
-        joined.admit(Pid::from_raw(7)).unwrap();
+        let mut joined = group(root.path(), json!({"closID": "gold", "enableMonitoring": true})).unwrap();
+        joined.found(Pid::from_raw(7)).unwrap();
         let tasks = |dir: &str| fs::read_to_string(root.path().join(dir).join("tasks")).unwrap();
         assert_eq!((tasks("gold"), tasks("gold/mon_groups/web")), ("7".to_owned(), "7".to_owned()));
         let kept = root.path().join("kept");
@@ -262,7 +387,7 @@ mod tests {
         joined.save(&kept).unwrap();
         let found = Group::load(&kept).unwrap().unwrap();
         assert_eq!(found, joined);
-        fs::remove_file(root.path().join("gold/mon_groups/web/tasks")).unwrap();
+        empty(&root.path().join("gold/mon_groups/web"));
         found.remove().unwrap();
         assert!(root.path().join("gold").exists() && !root.path().join("gold/mon_groups/web").exists());
         assert_eq!(Group::load(root.path()).unwrap(), None);

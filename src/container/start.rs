@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 
+use super::interrupt::HeldSignals;
 use super::link::{self, Failure, Message};
 use super::state::State;
 use crate::linux::fd;
@@ -41,17 +42,19 @@ impl From<Failure> for StartError {
     }
 }
 
-/// Tells the waiting init to execute its program, and waits until it has.
-pub fn start(state: &State, dir: &Path) -> std::result::Result<(), StartError> {
+/// Tells the waiting init to execute its program, and waits until it has: a `StartError` if it cannot. What is held ends the
+/// wait.
+pub fn start(state: &State, dir: &Path, held: Option<&HeldSignals>) -> Result<()> {
     let Some(mut word) = Word::give(dir)? else {
-        return Err(failed(format!("cannot start a container in the {} state", state.status(dir))));
+        bail!(failed(format!("cannot start a container in the {} state", state.status(dir))));
     };
     loop {
+        held.map_or(Ok(()), |held| held.await_readable(word.as_fd()))?;
         match word.hear() {
             None => {}
             Some(Heard::Executed) => return Ok(()),
-            Some(Heard::Failed(error)) => return Err(error),
-            Some(Heard::Gone) => return Err(Heard::nothing()),
+            Some(Heard::Failed(error)) => bail!(error),
+            Some(Heard::Gone) => bail!(Heard::nothing()),
         }
     }
 }

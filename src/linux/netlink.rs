@@ -1,4 +1,4 @@
-//! rtnetlink(7): network devices and their addresses, in the network namespace that the socket was made in.
+//! rtnetlink(7): network devices, their addresses and routes, in the network namespace that the socket was made in.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -6,12 +6,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
+mod address;
+mod route;
+
+pub use address::Address;
+pub use route::Route;
+
 /// The kernel's largest answer is 32 KiB (NLMSG_GOODSIZE and what it grows to in dumps).
 const LARGEST: usize = 64 << 10;
 const HEADER: usize = 16;
-/// Of `struct ifinfomsg` and `struct ifaddrmsg`.
+/// Of `struct ifinfomsg`.
 const LINK_BODY: usize = 16;
-const ADDRESS_BODY: usize = 8;
 
 pub struct Netlink {
     socket: OwnedFd,
@@ -23,14 +28,8 @@ pub struct Netlink {
 pub struct Link {
     pub index: u32,
     pub up: bool,
-}
-
-/// An address of a device, as the kernel writes it down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    family: u8,
-    prefix: u8,
-    attributes: Vec<(u16, Vec<u8>)>,
+    /// The bridge or the like that it is a port of, by its number.
+    pub master: Option<u32>,
 }
 
 impl Netlink {
@@ -58,35 +57,8 @@ impl Netlink {
         let answers = self.request(libc::RTM_GETLINK, 0, &request)?;
         let body = answers.first().filter(|body| body.len() >= LINK_BODY).ok_or_else(too_short)?;
         let up = number(&body[8..12]) & libc::IFF_UP.unsigned_abs() != 0;
-        Ok(Link { index: number(&body[4..8]), up })
-    }
-
-    /// The permanent addresses of a device that count everywhere: what a configuration gave it, not what the kernel made up.
-    pub fn addresses(&mut self, index: u32) -> io::Result<Vec<Address>> {
-        let answers = self.request(libc::RTM_GETADDR, libc::NLM_F_DUMP, &[0; ADDRESS_BODY])?;
-        let mut found = Vec::new();
-        for body in answers.iter().filter(|body| body.len() >= ADDRESS_BODY) {
-            let (flags, scope) = (u32::from(body[2]), body[3]);
-            if number(&body[4..8]) != index || scope != libc::RT_SCOPE_UNIVERSE || flags & libc::IFA_F_PERMANENT == 0 {
-                continue;
-            }
-            // The label is made of the device's name, and times do not matter to what is permanent.
-            let kept = [libc::IFA_ADDRESS, libc::IFA_LOCAL, libc::IFA_BROADCAST];
-            let attributes = attributes(&body[ADDRESS_BODY..]).filter(|(kind, _)| kept.contains(kind));
-            let attributes = attributes.map(|(kind, value)| (kind, value.to_vec())).collect();
-            found.push(Address { family: body[0], prefix: body[1], attributes });
-        }
-        Ok(found)
-    }
-
-    pub fn add_address(&mut self, index: u32, address: &Address) -> io::Result<()> {
-        let mut request = vec![address.family, address.prefix, 0, libc::RT_SCOPE_UNIVERSE];
-        request.extend(index.to_ne_bytes());
-        for (kind, value) in &address.attributes {
-            attribute(&mut request, *kind, value);
-        }
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
-        self.request(libc::RTM_NEWADDR, flags, &request).map(drop)
+        let master = attributes(&body[LINK_BODY..]).find(|(kind, _)| *kind == libc::IFLA_MASTER);
+        Ok(Link { index: number(&body[4..8]), up, master: master.and_then(|(_, value)| to_number(value)) })
     }
 
     pub fn set_up(&mut self, index: u32, up: bool) -> io::Result<()> {
@@ -94,10 +66,17 @@ impl Netlink {
         self.request(libc::RTM_NEWLINK, 0, &link_body(index, if up { bit } else { 0 }, bit)).map(drop)
     }
 
+    /// Makes it a port of a bridge or the like.
+    pub fn set_master(&mut self, index: u32, master: u32) -> io::Result<()> {
+        let mut request = link_body(index, 0, 0);
+        attribute(&mut request, libc::IFLA_MASTER, &master.to_ne_bytes());
+        self.request(libc::RTM_NEWLINK, 0, &request).map(drop)
+    }
+
     /// Moves a device that is down to another network namespace, under that name.
     ///
     /// # Errors
-    /// EEXIST where the name is taken there; EINVAL for one that belongs to its namespace, such as `lo`.
+    /// EEXIST where the name is taken there; EINVAL for one that belongs to its namespace, such as `lo` or a bridge.
     pub fn move_to(&mut self, index: u32, namespace: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         let mut request = link_body(index, 0, 0);
         attribute(&mut request, libc::IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
@@ -159,6 +138,11 @@ fn number(bytes: &[u8]) -> u32 {
     u32::from_ne_bytes(bytes.try_into().expect("the callers give four bytes"))
 }
 
+/// A number of four bytes in an attribute; None where it has another length.
+fn to_number(value: &[u8]) -> Option<u32> {
+    (value.len() == 4).then(|| number(value))
+}
+
 fn terminated(name: &str) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.push(0);
@@ -204,7 +188,7 @@ mod tests {
         let error = netlink.link("no-such-device").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
         // Its addresses count on this host only.
-        assert_eq!(netlink.addresses(1).unwrap(), []);
+        assert!(netlink.addresses(1).unwrap().iter().all(|address| address.elsewhere().is_none()));
     }
 
     #[test]

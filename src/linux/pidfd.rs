@@ -5,8 +5,8 @@
 //! that `clone` made have real ones everywhere.
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -114,41 +114,48 @@ fn is_zombie(stat: &str) -> bool {
     matches!(state, Some("Z" | "X" | "x")) && field(stat, 20).is_ok_and(|threads| threads <= 1)
 }
 
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// The end of the process.
+    ByItsEnd,
+    /// Something to read elsewhere.
+    ByOther,
+    ByLimit,
+}
+
 /// Waits until the process has ended, at most `limit` (None: for ever). False when the limit came first.
 pub fn wait_ended(pidfd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<bool> {
-    let deadline = limit.map(|limit| std::time::Instant::now() + limit);
-    if !can_be_polled(pidfd) {
-        return look_for_end(pidfd, deadline);
-    }
+    Ok(wait(pidfd, None, limit)? == Woken::ByItsEnd)
+}
+
+/// The same, or until there is something to read from another descriptor.
+pub fn wait(pidfd: BorrowedFd<'_>, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> io::Result<Woken> {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let polled = can_be_polled(pidfd);
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
-        let timeout = match left {
+        if !polled && has_ended(pidfd) {
+            return Ok(Woken::ByItsEnd);
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let longest = if polled { left } else { Some(left.map_or(TICK, |left| left.min(TICK))) };
+        let timeout = match longest {
             None => PollTimeout::NONE,
             // Rounded up, so that we never spin through the last millisecond.
             Some(left) => {
                 PollTimeout::try_from(left.as_millis() as i64 + i64::from(!left.is_zero())).unwrap_or(PollTimeout::MAX)
             }
         };
-        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+        let mut fds: Vec<PollFd> = other.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        if polled {
+            fds.push(PollFd::new(pidfd, PollFlags::POLLIN));
+        }
+        match poll(&mut fds, timeout) {
             Ok(0) if left.is_none_or(|left| left > Duration::from_millis(1)) => continue,
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
+            Ok(0) => return Ok(Woken::ByLimit),
+            Ok(_) if polled && fds.last().is_some_and(|pidfd| pidfd.any() == Some(true)) => return Ok(Woken::ByItsEnd),
+            Ok(_) => return Ok(Woken::ByOther),
             Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-fn look_for_end(directory: BorrowedFd<'_>, deadline: Option<std::time::Instant>) -> io::Result<bool> {
-    loop {
-        if has_ended(directory) {
-            return Ok(true);
-        }
-        if deadline.is_some_and(|deadline| deadline <= std::time::Instant::now()) {
-            return Ok(false);
-        }
-        match poll(&mut [], PollTimeout::from(TICK.as_millis() as u16)) {
-            Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -169,6 +176,8 @@ pub(crate) fn field(stat: &str, number: usize) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]

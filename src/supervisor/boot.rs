@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sched::CloneFlags;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
@@ -290,46 +290,6 @@ fn environment(of: &Supervisor, hook: Hook, attempt: u32) -> Vec<(&'static str, 
         ]);
     }
     variables
-}
-
-/// While this lives, what a person or a caller sends to end us waits, so that nothing half made is left behind: who makes a
-/// container asks `came` before it keeps it.
-pub struct HeldSignals {
-    descriptor: SignalFd,
-    before: SigSet,
-}
-
-impl HeldSignals {
-    pub fn begin() -> Result<HeldSignals> {
-        let mut held = SigSet::empty();
-        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]
-            .into_iter()
-            .for_each(|signal| held.add(signal));
-        let mut before = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut before)).context("block signals")?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(HeldSignals { descriptor: SignalFd::with_flags(&held, flags).context("make a signal descriptor")?, before })
-    }
-
-    /// From here on a supervisor reads them, those that have come included.
-    pub fn leave_blocked(self) {
-        std::mem::forget(self);
-    }
-
-    /// An error if one of them has come.
-    pub fn check(&self) -> Result<()> {
-        match self.descriptor.read_signal() {
-            Ok(Some(_)) => bail!("interrupted: nothing was kept"),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for HeldSignals {
-    fn drop(&mut self) {
-        // Only a bad argument can fail.
-        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
-    }
 }
 
 /// The other way, for a process that inherited the supervisor's mask.

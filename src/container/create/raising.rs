@@ -14,6 +14,7 @@ use super::undo::Undo;
 use super::{identity, set_limits};
 use crate::container::bundle::Bundle;
 use crate::container::hooks::{self, Point};
+use crate::container::interrupt::HeldSignals;
 use crate::container::link::{self, Message};
 use crate::container::net_devices::Moved;
 use crate::container::state::{self, State, Status};
@@ -28,6 +29,7 @@ pub(super) struct Raising<'a> {
     pub dir: &'a Path,
     pub proc_dir: BorrowedFd<'a>,
     pub in_cgroup: bool,
+    pub held: &'a HeldSignals,
 }
 
 impl Raising<'_> {
@@ -35,11 +37,13 @@ impl Raising<'_> {
     pub fn serve(&self, link: BorrowedFd<'_>, undo: &mut Undo) -> Result<(Option<OwnedFd>, Vec<String>)> {
         let (mut terminal, mut warnings) = (None, Vec::new());
         loop {
+            // Init may take for ever: for a hook, or at a file system that does not answer.
+            self.held.await_readable(link)?;
             match link::receive(link)? {
                 Some((Message::MapIds, _)) => {
                     let pid = Pid::from_raw(self.state.pid);
                     self.map_ids(pid)?;
-                    self.plan.rdt.as_ref().map_or(Ok(()), |group| group.admit(pid))?;
+                    self.plan.rdt.clone().map_or(Ok(()), |group| undo.rdt.insert(group).found(pid))?;
                     undo.devices = self.move_devices()?;
                     link::send(link, &Message::Mapped { pid: pid.as_raw() }, None)?;
                     // From here on init makes its mounts, and does not wait for us.
@@ -54,8 +58,9 @@ impl Raising<'_> {
                     }
                 }
                 Some((Message::RunHooks, _)) => {
-                    hooks::run(&self.bundle.config, Point::Prestart, self.state, Status::Creating)?;
-                    hooks::run(&self.bundle.config, Point::CreateRuntime, self.state, Status::Creating)?;
+                    for point in [Point::Prestart, Point::CreateRuntime] {
+                        hooks::run(&self.bundle.config, point, self.state, Status::Creating, Some(self.held))?;
+                    }
                     link::send(link, &Message::HooksRun, None)?;
                 }
                 Some((Message::Terminal, master)) => terminal = master,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::wait::waitpid;
@@ -12,6 +13,9 @@ use crate::cgroup::Cgroup;
 use crate::container::net_devices::Moved;
 use crate::container::rdt;
 use crate::linux::pidfd;
+
+/// How long an init that was killed may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was made so far. Dropping it removes that, in the reverse order.
 #[derive(Default)]
@@ -43,16 +47,24 @@ impl Drop for Undo {
         }
         // While there is a network namespace that they can come back from.
         drop(self.devices.take());
-        if let Some((pid, pidfd)) = &self.init {
+        if let Some((_, pidfd)) = &self.init {
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+        }
+        if let Some(cgroup) = &self.cgroup {
+            // It thaws, too: whom the freezer of v1 holds does not die.
+            let _ = cgroup.kill();
+        }
+        if let Some((pid, pidfd)) = &self.init {
+            if !pidfd::wait_ended(pidfd.as_fd(), Some(PATIENCE)).unwrap_or(true) {
+                return; // a file system that does not answer keeps it, and so all that names it
+            }
             let _ = waitpid(*pid, None);
         }
         if let Some(cgroup) = &self.cgroup {
-            let _ = cgroup.kill();
             let _ = cgroup.delete();
         }
         if let Some(group) = &self.rdt {
-            let _ = group.remove();
+            let _ = group.undo();
         }
         if let Some(dir) = &self.dir {
             let _ = fs::remove_dir_all(dir);

@@ -1,0 +1,101 @@
+//! ^C, and what else ends a verb from outside, while it makes a container.
+
+use std::cell::Cell;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// A signal came before the container was made; nothing is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupted(pub Signal);
+
+impl std::error::Error for Interrupted {}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "interrupted by {}: nothing is kept of the container", self.0)
+    }
+}
+
+/// While this lives, what a person or a caller sends to end us waits, so that nothing half made is left behind: who makes a
+/// container waits with `await_readable`, and asks `check` before it keeps it.
+pub struct HeldSignals {
+    descriptor: SignalFd,
+    before: SigSet,
+    /// The first that was read.
+    came: Cell<Option<Signal>>,
+}
+
+impl HeldSignals {
+    pub fn begin() -> Result<HeldSignals> {
+        let mut held = SigSet::empty();
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]
+            .into_iter()
+            .for_each(|signal| held.add(signal));
+        let mut before = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut before)).context("block signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let descriptor = SignalFd::with_flags(&held, flags).context("make a signal descriptor")?;
+        Ok(HeldSignals { descriptor, before, came: Cell::new(None) })
+    }
+
+    /// From here on a supervisor reads them, those that have come included.
+    pub fn leave_blocked(self) {
+        std::mem::forget(self);
+    }
+
+    /// The signal that was the first to come, as far as `check` and `await_readable` have seen.
+    pub fn came(&self) -> Option<Signal> {
+        self.came.get()
+    }
+
+    /// An error, `Interrupted`, if one of them has come.
+    pub fn check(&self) -> Result<()> {
+        if self.came.get().is_none()
+            && let Ok(Some(read)) = self.descriptor.read_signal()
+        {
+            self.came.set(Signal::try_from(read.ssi_signo as i32).ok());
+        }
+        match self.came.get() {
+            Some(signal) => bail!(Interrupted(signal)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until a descriptor can be read or is closed at its other end. `Interrupted` where a signal is first.
+    pub fn await_readable(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        loop {
+            let mut both =
+                [PollFd::new(fd, PollFlags::POLLIN), PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut both, PollTimeout::NONE) {
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno).context("poll"),
+            }
+            let ready = both[0].any().unwrap_or(true);
+            self.check()?;
+            if ready {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl AsFd for HeldSignals {
+    /// Readable when `check` has something to tell.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        // Only a bad argument can fail.
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
+    }
+}
