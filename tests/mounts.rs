@@ -47,6 +47,18 @@ fn maps(uid: u32, gid: u32) -> [Value; 2] {
 }
 
 #[test]
+fn a_relative_destination_is_below_the_root_with_a_warning() {
+    let c = Fixture::busybox().shell("cat /made/file");
+    let source = c.scratch.path().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "content\n").unwrap();
+    let mount = json!({ "destination": "made", "type": "bind", "source": source, "options": ["bind", "ro"] });
+    let output = c.with(|config| add_mount(config, mount)).run().ok();
+    assert_eq!(output.stdout, "content\n");
+    output.says("destination: \"made\" is not an absolute path, and is taken as /made");
+}
+
+#[test]
 fn an_id_mapped_mount_shows_the_owners_that_its_mappings_say() {
     let name = "an_id_mapped_mount_shows_the_owners_that_its_mappings_say";
     if !needs_root(name) {

@@ -294,7 +294,7 @@ fn the_phrases_that_callers_match_are_there() {
     c.verb("kill").fails(1).says("container not running");
     c.call(&["kill", &c.id, "0"]).fails(1).says("container not running");
     c.verb("exec");
-    c.call(&["exec", &c.id, "true"]).fails(125).says("cannot exec in a stopped container");
+    c.call(&["exec", &c.id, "true"]).fails(125).says(&format!("exec in {}: cannot exec in a stopped container", c.id));
     c.verb("pause").fails(1).says("stopped");
 }
 
@@ -698,6 +698,9 @@ fn exec_takes_its_process_from_a_file() {
         c.call(form).ok();
         assert!(fs::read_to_string(pid).unwrap().parse::<i32>().unwrap() > 0);
     }
+    fs::write(&path, "{\"cwd\": \"/\",\n \"args\": [\"true\", 5]}").unwrap();
+    let output = c.call(&["exec", "--process", path.to_str().unwrap(), &c.id]).fails(125);
+    output.says("process.json: line 2 column 19: process.args[1]: invalid type");
 }
 
 #[test]
@@ -790,7 +793,10 @@ fn update_refuses_what_is_no_limit_and_who_is_not_there() {
     for (text, words) in [
         ("{", "parse the resources"),
         ("[]", "must be an object"),
-        (r#"{"pids": {"limit": "many"}}"#, "many"),
+        (
+            "{\n \"pids\": {\"limit\": \"many\"}}",
+            "limits.json: line 2 column 25: linux.resources.pids.limit: invalid type",
+        ),
         (r#"{"blockIO": {"weight": 5}}"#, "linux.resources.blockIO.weight: 5 is not within 10 to 1000"),
     ] {
         std::fs::write(&file, text).unwrap();

@@ -28,7 +28,7 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let what = || format!("exec in {}", args.id);
     let container = lookup::container(global, &args.id)?;
     if container.state.status(&container.dir) == Status::Stopped {
-        bail!("cannot exec in a stopped container");
+        return Err(anyhow!("cannot exec in a stopped container").context(what()));
     }
     let (process, warnings) = process(args, &container.state, &container.dir).with_context(what)?;
     let terminal = process.terminal().unwrap_or(false);

@@ -111,7 +111,7 @@ pub fn create(
     let dir = make_directory(root, id, &mut undo)?;
     let lock = own_directory(&dir, id, &mut undo)?;
     let bundle = &with_notify(bundle, &dir, options)?;
-    let mut state = first_state(id, bundle, &plan.cgroup, options, has_hooks)?;
+    let mut state = first_state(id, bundle, &plan, options, has_hooks)?;
     // The directory says what there is before there is anything (R1).
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     plan.save(&dir)?;
@@ -175,7 +175,7 @@ fn own_directory(dir: &Path, id: &ContainerId, undo: &mut Undo) -> Result<Lock> 
 fn first_state(
     id: &ContainerId,
     bundle: &Bundle,
-    cgroup: &Cgroup,
+    plan: &Plan,
     options: &CreateOptions,
     has_hooks: bool,
 ) -> Result<State> {
@@ -193,10 +193,11 @@ fn first_state(
         created: wall::rfc3339(clock::wall()),
         owner: user::name(geteuid().as_raw()),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(),
-        cgroup: cgroup.clone(),
+        cgroup: plan.cgroup.clone(),
         rootless: options.rootless,
         has_hooks,
         terminal: bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
+        kept: plan.kept(),
     })
 }
 

@@ -305,7 +305,9 @@ impl<'a> Birth<'a> {
         proc: Procfs,
         user_namespace: bool,
     ) -> Result<Birth<'a>> {
-        let (filter, nature, rdt) = (Filter::load(dir)?, Nature::load(dir)?, rdt::Group::load(dir)?);
+        let filter = if state.kept.filter { Filter::load(dir)? } else { None };
+        let nature = if state.kept.nature { Nature::load(dir)? } else { Nature::default() };
+        let rdt = if state.kept.rdt { rdt::Group::load(dir)? } else { None };
         let (rootless, id) = (state.rootless, state.id.clone());
         Ok(Birth { proc, options, user_namespace, rootless, filter, nature, rdt, id })
     }

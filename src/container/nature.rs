@@ -48,9 +48,14 @@ impl Nature {
         Nature { personality, memory, callers_keyring }
     }
 
+    /// Of a container that asks for nothing.
+    pub fn is_plain(&self) -> bool {
+        *self == Nature::default()
+    }
+
     /// Keeps it for `exec` and hooks; of a container that asks for nothing, nothing.
     pub fn save(&self, dir: &Path) -> Result<()> {
-        if *self == Nature::default() {
+        if self.is_plain() {
             return Ok(());
         }
         write_file(&dir.join(FILE), &serde_json::to_vec(self)?)

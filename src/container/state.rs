@@ -199,6 +199,29 @@ pub struct State {
     /// It has lifecycle hooks, so there is a supervisor.
     pub has_hooks: bool,
     pub terminal: bool,
+    #[serde(default)]
+    pub kept: Kept,
+}
+
+/// What is beside the state, so that no verb looks for what is not there, nor reads the configuration for one fact.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// `seccomp.json`
+    pub filter: bool,
+    /// `nature.json`
+    pub nature: bool,
+    /// `rdt.json`
+    pub rdt: bool,
+    /// Init is PID 1 of a new namespace, so all others end with it (pid_namespaces(7)).
+    pub own_pids: bool,
+}
+
+impl Default for Kept {
+    /// Of a state that does not say: each is looked for, and each process is killed.
+    fn default() -> Kept {
+        Kept { filter: true, nature: true, rdt: true, own_pids: false }
+    }
 }
 
 impl State {
@@ -388,6 +411,7 @@ mod tests {
             cgroup: Cgroup::none(),
             rootless: false,
             has_hooks: false,
+            kept: Kept::default(),
             terminal: false,
         }
     }

@@ -15,6 +15,7 @@ use crate::container::labels::{self, Labels};
 use crate::container::namespaces::Namespaces;
 use crate::container::nature::Nature;
 use crate::container::seccomp::{Connection, Filter};
+use crate::container::state::Kept;
 use crate::container::{net_devices, process, rdt, terminal};
 
 pub(super) struct Plan {
@@ -51,6 +52,16 @@ impl Plan {
         let scope = plan_scope(&cgroup, id, config)?;
         let nature = Nature::of(config, options.no_new_keyring);
         Ok(Plan { listen_fds, console, filter, agent, namespaces, nature, rdt, cgroup, scope, warnings })
+    }
+
+    /// What `save` will keep, and what else later verbs want to know of the configuration.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            filter: self.filter.is_some(),
+            nature: !self.nature.is_plain(),
+            rdt: self.rdt.is_some(),
+            own_pids: self.namespaces.is_new(Kind::Pid),
+        }
     }
 
     /// Keeps what `exec` and `delete` need, where there is any.
