@@ -229,6 +229,9 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// The names of those that `enters_containers` tells of.
+    pub const ENTER_CONTAINERS: [&str; 5] = ["run", "create", "exec", "test", "restart"];
+
     /// The exit code of bookend's own errors (interface.md 2.4).
     pub fn error_code(&self) -> u8 {
         match self {
@@ -775,4 +778,23 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 /// The path of a flag as the user's shell means it, for who changes directory.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(std::path::absolute(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn s1_the_verbs_that_enter_containers_are_known_by_their_names() {
+        let command = Cli::command();
+        for name in command.get_subcommands().map(|verb| verb.get_name()) {
+            let words = ["bookend", name, "x", "y"];
+            let Some(cli) = (2..=4).find_map(|count| Cli::try_parse_from(&words[..count]).ok()) else { continue };
+            assert_eq!(cli.verb.enters_containers(), Verb::ENTER_CONTAINERS.contains(&name), "{name}");
+        }
+        let is_verb = |name: &&str| command.find_subcommand(name).is_some();
+        assert!(Verb::ENTER_CONTAINERS.iter().all(is_verb));
+    }
 }
