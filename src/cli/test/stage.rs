@@ -330,6 +330,7 @@ fn adapt(given: &Value) -> Value {
         }
     }
     config["hostname"] = given["hostname"].as_str().unwrap_or("bookend").into();
+    config["annotations"] = given.get("annotations").cloned().unwrap_or_else(|| json!({}));
     config
 }
 
