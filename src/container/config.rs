@@ -703,9 +703,18 @@ mod tests {
         with("/invented", json!(true)).unwrap();
     }
 
+    /// Each value at its place is refused with a line that begins so.
+    #[track_caller]
+    fn each_is_refused<const N: usize>(rows: [(&str, Value, &str); N]) {
+        for (pointer, value, beginning) in rows {
+            let error = refused(pointer, value);
+            assert!(error.lines().any(|line| line.trim_start().starts_with(beginning)), "{pointer}: {error}");
+        }
+    }
+
     #[test]
     fn bad_values_are_refused_with_their_field() {
-        for (pointer, value, beginning) in [
+        each_is_refused([
             ("/ociVersion", json!("2.0.0"), "ociVersion: \"2.0.0\" has major version 2"),
             ("/ociVersion", json!("1"), "ociVersion: \"1\" is not a version"),
             ("/ociVersion", Value::Null, "ociVersion: missing"),
@@ -724,6 +733,14 @@ mod tests {
                 "process.rlimits[1].type: RLIMIT_NOFILE is given twice",
             ),
             ("/root/path", json!(""), "root.path: missing or empty"),
+            ("/hooks", json!({"poststop": [{"path": "x"}]}), "hooks.poststop[0].path: \"x\" is not an absolute path"),
+            ("/windows", json!({"layerFolders": ["x"]}), "windows: bookend runs Linux containers only"),
+        ]);
+    }
+
+    #[test]
+    fn bad_mounts_are_refused_with_their_field() {
+        each_is_refused([
             (
                 "/mounts/0/uidMappings",
                 json!([{"containerID": 0, "hostID": 1, "size": 1}]),
@@ -749,6 +766,12 @@ mod tests {
             ("/mounts/1/options", json!(["idmap"]), "mounts[1] (/dev): option \"idmap\" is for bind mounts only"),
             ("/mounts/1/options", json!(["remount", "size=1"]), "mounts[1] (/dev): option \"size=1\": remount changes"),
             ("/mounts/1/options", json!(["move"]), "mounts[1] (/dev): option \"move\": the runtime specification has"),
+        ]);
+    }
+
+    #[test]
+    fn bad_values_of_linux_are_refused_with_their_field() {
+        each_is_refused([
             ("/linux/namespaces/0/type", json!("pidd"), "linux.namespaces[0].type: unknown namespace \"pidd\""),
             ("/linux/namespaces/9", json!({"type": "pid"}), "linux.namespaces[5]: namespace pid is given twice"),
             ("/linux/namespaces/4/type", json!("cgroup"), "linux.namespaces: no mount namespace"),
@@ -769,21 +792,6 @@ mod tests {
             ("/linux/devices", json!([{"path": "/dev/x", "type": "c", "major": 1}]), "linux.devices[0].minor: missing"),
             ("/linux/maskedPaths", json!(["proc"]), "linux.maskedPaths[0]: \"proc\" is not an absolute path"),
             (
-                "/linux/resources/devices",
-                json!([{"allow": true, "access": "rx"}]),
-                "linux.resources.devices[0].access: \"rx\" is not made of r, w and m",
-            ),
-            (
-                "/linux/resources/devices",
-                json!([{"allow": false}, {"allow": true, "type": "p", "access": "rwm"}]),
-                "linux.resources.devices[1].type: unknown device type \"p\"",
-            ),
-            (
-                "/linux/resources/devices",
-                json!([{"allow": true, "type": "c", "major": -2}]),
-                "linux.resources.devices[0].major: -2 is out of range",
-            ),
-            (
                 "/linux/sysctl",
                 json!({"kernel.core_pattern": "x"}),
                 "linux.sysctl.kernel.core_pattern: belongs to no namespace",
@@ -802,6 +810,27 @@ mod tests {
                 "/linux/sysctl",
                 json!({"kernel.hostname": "x"}),
                 "linux.sysctl.kernel.hostname: \"x\" contradicts hostname",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn bad_limits_are_refused_with_their_field() {
+        each_is_refused([
+            (
+                "/linux/resources/devices",
+                json!([{"allow": true, "access": "rx"}]),
+                "linux.resources.devices[0].access: \"rx\" is not made of r, w and m",
+            ),
+            (
+                "/linux/resources/devices",
+                json!([{"allow": false}, {"allow": true, "type": "p", "access": "rwm"}]),
+                "linux.resources.devices[1].type: unknown device type \"p\"",
+            ),
+            (
+                "/linux/resources/devices",
+                json!([{"allow": true, "type": "c", "major": -2}]),
+                "linux.resources.devices[0].major: -2 is out of range",
             ),
             (
                 "/linux/resources/blockIO",
@@ -835,12 +864,7 @@ mod tests {
             ),
             ("/linux/resources/rdma", json!({"mlx5_1": {}}), "linux.resources.rdma.mlx5_1: limits nothing"),
             ("/linux/resources/cpu", json!({"idle": 2}), "linux.resources.cpu.idle: 2 is neither 0 nor 1"),
-            ("/hooks", json!({"poststop": [{"path": "x"}]}), "hooks.poststop[0].path: \"x\" is not an absolute path"),
-            ("/windows", json!({"layerFolders": ["x"]}), "windows: bookend runs Linux containers only"),
-        ] {
-            let error = refused(pointer, value);
-            assert!(error.lines().any(|line| line.trim_start().starts_with(beginning)), "{pointer}: {error}");
-        }
+        ]);
     }
 
     #[test]
