@@ -41,8 +41,6 @@ pub mod wait;
 use std::ffi::OsString;
 use std::fmt;
 
-use clap::Parser;
-
 use args::{Cli, Verb};
 
 use crate::container::interrupt::Interrupted;
@@ -75,7 +73,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         // Sooner than it must be, so that the command line is parsed once. A failure is told when it is.
         let _ = crate::linux::reexec::protect();
     }
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&arguments, &error),
     };

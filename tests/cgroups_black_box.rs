@@ -131,7 +131,10 @@ fn pause_and_resume_freeze_and_thaw() {
     c.verb("pause").fails(1).says("paused");
     c.call(&["exec", &c.id, "true"]).fails(125).says("paused");
     c.verb("delete").fails(1).says("paused");
+    // It waits in there until all go on.
+    let waiting = c.spawn(&["exec", "--ignore-paused", &c.id, "echo", "thawed"]);
     c.verb("resume").ok();
+    assert_eq!(waiting.wait().ok().stdout, "thawed\n");
     c.wait_for("more lines", |c| size(c) > before);
     c.verb("resume").fails(1).says("running");
     c.call(&["exec", &c.id, "true"]).ok();

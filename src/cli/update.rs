@@ -46,6 +46,11 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
         bail!("--l3-cache-schema, --mem-bw-schema: container {} was created without linux.intelRdt", args.id);
     }
     warnings.iter().for_each(|warning| container.log.warn(warning));
+    for (flag, given) in [("--kernel-memory", &args.kernel_memory), ("--kernel-memory-tcp", &args.kernel_memory_tcp)] {
+        if given.is_some() {
+            container.log.warn(&format!("{flag}: has no effect, kernels have no such limit any more; leave it out"));
+        }
+    }
     container.state.cgroup.update(&resources)?;
     // No rules are no change: most callers send none. Without root's rights there are none to change.
     let rules = resources.devices().as_deref().unwrap_or_default();

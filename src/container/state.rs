@@ -66,6 +66,9 @@ pub enum ContainerError {
     Damaged(ContainerId, String),
 }
 
+/// What to do about `ContainerError::NotStopped`.
+pub const STOP_FIRST: &str = "stop it, or give --force";
+
 impl std::error::Error for ContainerError {}
 
 impl fmt::Display for ContainerError {
@@ -76,7 +79,7 @@ impl fmt::Display for ContainerError {
                 write!(f, "container with given ID already exists: \"{id}\"; delete it, or choose another id")
             }
             ContainerError::NotStopped(id, found) => {
-                write!(f, "cannot delete container \"{id}\" that is not stopped: {found}")
+                write!(f, "cannot delete container \"{id}\" that is not stopped: {found}; {STOP_FIRST}")
             }
             ContainerError::WrongStatus { operation, found } => {
                 write!(f, "cannot {operation} a container in the {found} state")
@@ -282,6 +285,12 @@ impl State {
             start::Waiting::NoMore => Status::Running,
         };
         (status, Some(init))
+    }
+
+    /// What the container's session keyring is called: as that of no other container, also not of one that has the same id under
+    /// another root.
+    pub fn keyring(&self) -> String {
+        format!("_ses.{}.{}-{}", self.id, self.creator.pid, self.creator.start_time)
     }
 
     /// The OCI state (runtime-spec, "State"), as `state` prints it and OCI hooks read it.
