@@ -41,8 +41,6 @@ pub mod wait;
 use std::ffi::OsString;
 use std::fmt;
 
-use clap::Parser;
-
 use args::{Cli, Verb};
 
 use crate::container::interrupt::Interrupted;
@@ -71,7 +69,11 @@ pub fn with_code(code: u8, error: impl Into<anyhow::Error>) -> anyhow::Error {
 
 /// Runs one command line and returns its exit code. Errors are printed here, once, and nowhere else.
 pub fn main(arguments: Vec<OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(&arguments) {
+    if arguments.iter().any(|argument| Verb::ENTER_CONTAINERS.iter().any(|name| argument == name)) {
+        // Sooner than it must be, so that the command line is parsed once. A failure is told when it is.
+        let _ = crate::linux::reexec::protect();
+    }
+    let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&arguments, &error),
     };

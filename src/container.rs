@@ -23,6 +23,7 @@ pub mod net_devices;
 pub mod notify;
 pub mod process;
 pub mod rdt;
+pub mod receiver;
 pub mod root;
 pub mod rootfs;
 pub mod scheduling;

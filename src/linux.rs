@@ -13,6 +13,7 @@ pub mod inherit;
 pub mod keyring;
 pub mod memory;
 pub mod mount;
+pub mod namespace;
 pub mod net;
 pub mod netlink;
 pub mod numa;

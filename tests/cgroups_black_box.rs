@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use common::{Fixture, cgroups_named, needs_root};
+use common::{Fixture, cgroups_named, needs_root, skip};
 
 /// A file of the container's cgroup in the hierarchy that has it, v1 or v2.
 fn file(c: &Fixture, names: &[&str]) -> Option<String> {
@@ -131,7 +131,10 @@ fn pause_and_resume_freeze_and_thaw() {
     c.verb("pause").fails(1).says("paused");
     c.call(&["exec", &c.id, "true"]).fails(125).says("paused");
     c.verb("delete").fails(1).says("paused");
+    // It waits in there until all go on.
+    let waiting = c.spawn(&["exec", "--ignore-paused", &c.id, "echo", "thawed"]);
     c.verb("resume").ok();
+    assert_eq!(waiting.wait().ok().stdout, "thawed\n");
     c.wait_for("more lines", |c| size(c) > before);
     c.verb("resume").fails(1).says("running");
     c.call(&["exec", &c.id, "true"]).ok();
@@ -139,6 +142,49 @@ fn pause_and_resume_freeze_and_thaw() {
     // A frozen container can be killed and removed.
     c.call(&["delete", "--force", &c.id]).ok();
     c.assert_nothing_left();
+}
+
+/// The container's v1 freezer, and whether there is a v2 tree beside it.
+fn v1_freezer(c: &Fixture) -> Option<(PathBuf, bool)> {
+    let mut states = cgroups_named(&c.id).into_iter().map(|cgroup| cgroup.join("freezer.state"));
+    let hybrid = cgroups_named(&c.id).iter().any(|cgroup| cgroup.join("cgroup.freeze").exists());
+    Some((states.find(|state| state.exists())?, hybrid))
+}
+
+#[test]
+fn on_a_hybrid_host_a_paused_container_is_held_by_the_v2_freezer_alone_so_that_anybody_can_kill_it() {
+    if !needs_root("on_a_hybrid_host_a_paused_container_is_held_by_the_v2_freezer_alone_so_that_anybody_can_kill_it") {
+        return;
+    }
+    let c = Fixture::busybox().started();
+    let pid = c.pid();
+    c.verb("pause").ok();
+    if let Some((state, true)) = v1_freezer(&c) {
+        assert_eq!(fs::read_to_string(state).unwrap(), "THAWED\n");
+    } else if v1_freezer(&c).is_some() {
+        return; // v1 alone: its freezer lets nobody die
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    c.wait_for("the end of init", |c| c.status() == "stopped");
+}
+
+#[test]
+fn a_container_that_the_v1_freezer_holds_dies_by_kill() {
+    let name = "a_container_that_the_v1_freezer_holds_dies_by_kill";
+    if !needs_root(name) {
+        return;
+    }
+    for c in [Fixture::busybox(), Fixture::busybox().hook("preStop", "true")] {
+        let c = c.started();
+        let Some((state, _)) = v1_freezer(&c) else {
+            skip(name, "needs a v1 freezer");
+            return;
+        };
+        fs::write(state, "FROZEN").unwrap();
+        assert_eq!(c.status(), "paused");
+        c.call(&["kill", &c.id, "KILL"]).ok();
+        c.wait_for("the end of init", |c| c.status() == "stopped");
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -217,6 +218,90 @@ fn a_namespace_path_of_another_type_or_none_at_all_is_refused() {
 }
 
 #[test]
+fn a_namespace_in_which_nobody_here_has_rights_is_refused_before_anything_is_made() {
+    if !needs_root("a_namespace_in_which_nobody_here_has_rights_is_refused_before_anything_is_made") {
+        return;
+    }
+    let hosts = Fixture::busybox();
+    let file = hosts.scratch.path().join("net");
+    fs::write(&file, "").unwrap();
+    let hosts = hosts.own_network().with(|config| {
+        let network = config["linux"]["namespaces"].as_array_mut().unwrap().pop().unwrap();
+        add_namespace(config, json!({"type": network["type"], "path": file}));
+    });
+    hosts.write();
+    // In a user namespace, from where the host's network cannot be entered.
+    let script = "mount --bind /proc/self/ns/net \"$1\" && shift && exec unshare --user --map-root-user --net \"$@\"";
+    let call = hosts.command(&["create", "--bundle", hosts.bundle().to_str().unwrap(), &hosts.id]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(&file).arg(call.get_program()).args(call.get_args());
+    let wanted = format!(
+        "linux.namespaces: cannot join net namespace {}: it belongs to a user namespace outside",
+        file.display()
+    );
+    finish(command, &hosts.scratch).fails(1).says(&wanted);
+    assert!(!hosts.state_dir().exists());
+}
+
+/// A process in a user and a network namespace of its own, made by this user.
+struct Elsewhere(std::process::Child);
+
+impl Elsewhere {
+    fn new() -> Elsewhere {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net", "sh", "-c", "echo there; read end"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "there\n");
+        Elsewhere(child)
+    }
+
+    fn namespace(&self, kind: &str) -> String {
+        format!("/proc/{}/ns/{kind}", self.0.id())
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn without_rights_a_namespace_is_joined_only_with_the_user_namespace_that_it_belongs_to() {
+    if !common::needs_a_user("without_rights_a_namespace_is_joined_only_with_the_user_namespace_that_it_belongs_to") {
+        return;
+    }
+    let (one, other) = (Elsewhere::new(), Elsewhere::new());
+    let with = |user: Option<String>, network: String| {
+        let c = Fixture::busybox().own_network().entrypoint(["/bin/busybox", "true"]).with(|config| {
+            let list = config["linux"]["namespaces"].as_array_mut().unwrap();
+            list.pop();
+            list.push(json!({"type": "network", "path": network}));
+            if let Some(path) = user {
+                list.retain(|namespace| namespace["type"] != "user");
+                list.push(json!({"type": "user", "path": path}));
+                config["linux"].as_object_mut().unwrap().retain(|key, _| !key.ends_with("Mappings"));
+            }
+        });
+        let output = c.run();
+        c.assert_nothing_left();
+        output
+    };
+    let network = one.namespace("net");
+    let needs =
+        format!("linux.namespaces: cannot join net namespace {network}: that needs CAP_SYS_ADMIN: join the user");
+    with(None, network.clone()).fails(125).says(&needs);
+    let foreign = other.namespace("user");
+    let wrong =
+        format!("cannot join net namespace {network}: it does not belong to user namespace {foreign}: join the one");
+    with(Some(foreign), network.clone()).fails(125).says(&wrong);
+    with(Some(one.namespace("user")), network).ok();
+}
+
+#[test]
 fn clocks_are_set_off_in_a_new_time_namespace() {
     let offsets = json!({"boottime": {"secs": 86400, "nanosecs": 500}, "monotonic": {"secs": 3600}});
     let out = inside("cat /proc/uptime; cat /proc/self/timens_offsets", |config| {
@@ -228,6 +313,14 @@ fn clocks_are_set_off_in_a_new_time_namespace() {
     let words: Vec<&str> = out.split_whitespace().collect();
     assert!(words.windows(3).any(|three| three == ["boottime", "86400", "500"]), "{out}");
     assert!(words.windows(3).any(|three| three == ["monotonic", "3600", "0"]), "{out}");
+    // A process of exec has the same clocks.
+    let c = Fixture::busybox().entrypoint(["sleep", "60"]).with(|config| {
+        add_namespace(config, json!({"type": "time"}));
+        config["linux"]["timeOffsets"] = offsets.clone();
+    });
+    let c = c.started();
+    let uptime = c.exec("cat /proc/uptime").ok().stdout;
+    assert!(uptime.split(' ').next().unwrap().parse::<f64>().unwrap() > 86400.0, "{uptime}");
     refused(|config| config["linux"]["timeOffsets"] = offsets, &["linux.timeOffsets", "time namespace"]);
 }
 
@@ -322,6 +415,18 @@ fn the_mounts_of_the_template_are_there() {
     assert!(!out.contains("put_old") && !out.contains("/oldroot"), "{out}");
 }
 
+/// runtime-spec, "Extensibility": unknown properties must be ignored.
+#[test]
+fn what_a_newer_specification_may_add_is_ignored() {
+    let out = inside("echo runs", |config| {
+        config["tomorrow"] = json!({"a": [1]});
+        config["process"]["tomorrow"] = json!(true);
+        config["linux"]["tomorrow"] = json!("x");
+        config["mounts"][0]["tomorrow"] = json!(null);
+    });
+    assert_eq!(out, "runs\n");
+}
+
 #[test]
 fn a_read_only_root_cannot_be_written() {
     let script = "touch /x 2>/dev/null && echo wrote; touch /dev/x /dev/shm/x && echo dev; exit 0";
@@ -333,6 +438,12 @@ fn a_read_only_root_cannot_be_written() {
 #[test]
 fn a_relative_root_is_below_the_bundle_and_a_missing_one_is_told() {
     let c = Fixture::busybox().shell("echo in").with(|config| config["root"]["path"] = json!("./rootfs/../rootfs"));
+    assert_eq!(c.run().ok().stdout, "in\n");
+    let c = Fixture::busybox().shell("echo in").with(|config| config["root"]["path"] = json!("."));
+    for entry in fs::read_dir(c.rootfs()).unwrap() {
+        let entry = entry.unwrap();
+        fs::rename(entry.path(), c.bundle().join(entry.file_name())).unwrap();
+    }
     assert_eq!(c.run().ok().stdout, "in\n");
     refused(|config| config["root"]["path"] = json!("nowhere"), &["nowhere", "No such file"]);
     refused(|config| config["root"]["path"] = json!("config.json"), &["config.json"]);

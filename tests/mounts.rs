@@ -47,6 +47,18 @@ fn maps(uid: u32, gid: u32) -> [Value; 2] {
 }
 
 #[test]
+fn a_relative_destination_is_below_the_root_with_a_warning() {
+    let c = Fixture::busybox().shell("cat /made/file");
+    let source = c.scratch.path().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "content\n").unwrap();
+    let mount = json!({ "destination": "made", "type": "bind", "source": source, "options": ["bind", "ro"] });
+    let output = c.with(|config| add_mount(config, mount)).run().ok();
+    assert_eq!(output.stdout, "content\n");
+    output.says("destination: \"made\" is not an absolute path, and is taken as /made");
+}
+
+#[test]
 fn an_id_mapped_mount_shows_the_owners_that_its_mappings_say() {
     let name = "an_id_mapped_mount_shows_the_owners_that_its_mappings_say";
     if !needs_root(name) {
@@ -117,6 +129,25 @@ fn run_on(c: &Fixture, host: &str) -> Output {
 }
 
 #[test]
+fn an_id_mapped_mount_takes_the_ids_of_a_user_namespace_that_is_joined() {
+    let name = "an_id_mapped_mount_takes_the_ids_of_a_user_namespace_that_is_joined";
+    if !needs_root(name) {
+        return;
+    }
+    let first = with_user_namespace("exec sleep 60").started();
+    let path = format!("/proc/{}/ns/user", first.pid());
+    let mut c = with_user_namespace("stat -c %u:%g /v/file").with(|config| {
+        let list = config["linux"]["namespaces"].as_array_mut().unwrap();
+        *list.last_mut().unwrap() = json!({ "type": "user", "path": path });
+        config["linux"].as_object_mut().unwrap().retain(|key, _| !key.ends_with("Mappings"));
+    });
+    let Some(data) = Mappable::new(name, &c) else { return };
+    let mount = json!({ "destination": "/v", "type": "bind", "source": data.0, "options": ["bind", "idmap"] });
+    add_mount(&mut c.config, mount);
+    assert_eq!(c.run().ok().stdout, "0:0\n");
+}
+
+#[test]
 fn ids_are_mapped_below_where_that_is_asked_for() {
     if !needs_root("ids_are_mapped_below_where_that_is_asked_for") {
         return;
@@ -155,7 +186,7 @@ fn ids_that_cannot_be_mapped_are_told_before_anything_runs() {
     }
     assert!(!c.state_dir().exists());
     if needs_a_user("ids_that_cannot_be_mapped_are_told_before_anything_runs") {
-        mapped("/tmp").create().fails(1).says("map its ids");
+        mapped("/tmp").create().fails(1).says("map its ids: id-mapped mounts need root of the host (CAP_SYS_ADMIN)");
     }
 }
 

@@ -68,6 +68,22 @@ fn realtime_is_given_to_who_may_and_otherwise_the_error_says_what_it_needs() {
 }
 
 #[test]
+fn a_policy_that_cannot_be_is_refused_by_its_field_and_its_cause() {
+    let scheduler = |scheduler: Value| prints("true", |config| config["process"]["scheduler"] = scheduler).fails(125);
+    scheduler(json!({"policy": "SCHED_ISO"})).says("process.scheduler.policy: no kernel has SCHED_ISO; use another");
+    let missing = scheduler(json!({"policy": "SCHED_DEADLINE"}));
+    missing.says("process.scheduler.runtime: missing or too short").says("process.scheduler.deadline: missing");
+    let times = json!({"policy": "SCHED_DEADLINE", "runtime": 5000, "deadline": 4000, "period": 3000});
+    let wrong = scheduler(times).says("process.scheduler.deadline: missing or shorter than runtime");
+    wrong.says("process.scheduler.period: shorter than deadline");
+    if is_root() {
+        // Below the least period that the kernel lets anybody have.
+        let times = json!({"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 3000, "period": 3000});
+        scheduler(times).says("process.scheduler: set SCHED_DEADLINE (the period must be within the sysctls");
+    }
+}
+
+#[test]
 fn a_deadline_and_a_cpuset_are_told_to_be_in_conflict() {
     if !needs_root("a_deadline_and_a_cpuset_are_told_to_be_in_conflict") {
         return;
@@ -232,12 +248,12 @@ fn a_network_device_moves_with_its_addresses_under_its_new_name_and_is_up() {
 fn as_given(pair: &Pair) -> String {
     let shown = |args: &[&str]| {
         let output = Command::new("ip").args(args).args(["dev", &pair.0]).output().unwrap();
-        // The rest are states, and numbers that a new life of the device changes.
+        // The rest are states and times, and numbers that a new life of the device changes.
         let words = ["state", "qlen", "valid_lft", "forever", "linkdown", "pref", "medium"];
+        let is_kept = |word: &&str| !words.contains(word) && !word.ends_with("sec");
         let text = String::from_utf8(output.stdout).unwrap();
         let lines = text.lines().filter(|line| !line.contains("fe80:"));
-        let kept = lines
-            .map(|line| line.split_whitespace().filter(|word| !words.contains(word)).collect::<Vec<_>>().join(" "));
+        let kept = lines.map(|line| line.split_whitespace().filter(is_kept).collect::<Vec<_>>().join(" "));
         let mut kept: Vec<String> = kept.collect();
         kept.sort();
         kept.join("\n")

@@ -705,6 +705,31 @@ fn a_lifecycle_file_is_rehearsed_on_the_entrypoint_of_the_bundle() {
 }
 
 #[test]
+fn a_pod_without_hooks_is_rehearsed_with_those_of_its_bundle() {
+    let r = Rehearsal::new();
+    let bundle = r.scratch.path().join("bundle");
+    fs::create_dir(&bundle).unwrap();
+    std::os::unix::fs::symlink(bundles().join("busybox/rootfs"), bundle.join("rootfs")).unwrap();
+    let config = fs::read(bundles().join("busybox/config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    config["annotations"] = serde_json::json!({ "bookend/pre-stop": "/bin/false" });
+    config["root"]["path"] = serde_json::json!(bundles().join("busybox/rootfs"));
+    let write = |config: &serde_json::Value| fs::write(bundle.join("config.json"), config.to_string()).unwrap();
+    write(&config);
+    let pod = r.web("image: busybox");
+    let rehearse = |pod: &Path| r.run(pod, &["--bundle", bundle.to_str().unwrap(), "--run-for", "100ms"]);
+    // It prints nothing, so there is no output to look at.
+    let output = rehearse(&pod).fails(1).says("annotation bookend/pre-stop");
+    assert!(!output.stdout.contains("full output"), "{}", output.stdout);
+    // Of a Pod that names a hook only its own count.
+    rehearse(&r.web(PLAIN)).ok();
+    config["annotations"] = serde_json::json!({});
+    write(&config);
+    fs::write(bundle.join("lifecycle.yaml"), "lifecycle: {preStop: {sleep: {seconds: 0}}}\n").unwrap();
+    rehearse(&r.web("image: busybox")).ok().says("preStop sleep");
+}
+
+#[test]
 fn p_06_who_interrupts_an_endless_post_start_sees_what_it_did() {
     let r = Rehearsal::new();
     let pod = r.web("lifecycle:\n  postStart: {exec: {command: [/bin/sh, -c, 'echo locked >&2; sleep 1000']}}");

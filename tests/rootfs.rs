@@ -147,7 +147,7 @@ fn child() {
     let user = set("ROOTFS_TEST_USER");
     let options = RootfsOptions { no_pivot: set("ROOTFS_TEST_NO_PIVOT"), user_namespace: user, ..Default::default() };
     let made = Bundle::load(Path::new(&dir)).and_then(|bundle| {
-        let sources = Sources::open(&bundle, user)?;
+        let sources = Sources::open(&bundle, None)?;
         let cgroup = match std::env::var("ROOTFS_TEST_CGROUP").unwrap() {
             none if none.is_empty() => Cgroup::none(),
             path => Cgroup::plan(Some(Path::new(&path)), "test", false)?,
@@ -428,6 +428,49 @@ fn a_tmpfs_can_begin_with_what_it_covers() {
         );
         assert_eq!(output, expected);
         assert!(!dir.join("new").exists(), "the image stays as it was");
+    }
+}
+
+#[test]
+fn what_is_mounted_below_is_not_copied_up_whatever_file_system_it_is_of() {
+    for user in both() {
+        let mut case = Case::new(user);
+        let data = case.rootfs().join("data");
+        fs::create_dir_all(data.join("inner")).unwrap();
+        fs::write(data.join("file"), "of the image\n").unwrap();
+        fs::write(data.join("own"), "of the image\n").unwrap();
+        // Of the same file system as the image.
+        let volume = case.rootfs().parent().unwrap().join("volume");
+        fs::create_dir_all(&volume).unwrap();
+        fs::write(volume.join("secret"), "of a volume\n").unwrap();
+        case.mount("/data/inner", "bind", &volume, &["bind"]);
+        case.mount("/data/file", "bind", &volume.join("secret"), &["bind"]);
+        case.mount("/data", "tmpfs", Path::new("tmpfs"), &["tmpcopyup", "size=1m"]);
+        let output = case.run("cd /data; busybox ls -A inner; busybox cat file own; busybox ls -A");
+        assert_eq!(output, "of the image\nfile\ninner\nown\n");
+    }
+}
+
+#[test]
+fn an_attribute_that_a_tmpfs_cannot_hold_is_left_out_of_its_copy() {
+    for user in both() {
+        let mut case = Case::new(user);
+        let file = case.rootfs().join("data/file");
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(&file, "content\n").unwrap();
+        // acl(5) as posix_acl_xattr.h writes it: rw for the owner, r for user 4711, who is not in the user namespace.
+        let entry =
+            |tag: u16, mode: u16, id: u32| [&tag.to_le_bytes()[..], &mode.to_le_bytes(), &id.to_le_bytes()].concat();
+        let none = u32::MAX;
+        let entries = [entry(1, 6, none), entry(2, 4, 4711), entry(4, 0, none), entry(16, 4, none), entry(32, 0, none)];
+        let acl = [&2u32.to_le_bytes()[..], &entries.concat()].concat();
+        let flags = rustix::fs::XattrFlags::empty();
+        if rustix::fs::setxattr(&file, "system.posix_acl_access", &acl, flags).is_err() {
+            println!("this file system has no ACLs");
+            return;
+        }
+        case.mount("/data", "tmpfs", Path::new("tmpfs"), &["tmpcopyup", "size=1m"]);
+        assert_eq!(case.run("busybox cat /data/file; busybox stat -f -c %T /data"), "content\ntmpfs\n");
     }
 }
 

@@ -3,7 +3,6 @@
 mod common;
 
 use std::fs;
-use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -11,7 +10,6 @@ use std::process::Command;
 
 use common::Fixture;
 use libseccomp::{ScmpNotifReq, ScmpNotifResp, ScmpNotifRespFlags, ScmpSyscall};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
 
 /// A filter that answers some calls with an error number and allows the rest.
@@ -172,18 +170,8 @@ impl Agent {
 }
 
 fn receive(stream: &UnixStream) -> (Value, OwnedFd) {
-    let mut bytes = vec![0; 64 * 1024];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let length = {
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        rustix::net::recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap().bytes
-    };
-    let descriptor = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    (serde_json::from_slice(&bytes[..length]).unwrap(), descriptor.unwrap())
+    let (bytes, descriptor) = common::receive_descriptor(stream);
+    (serde_json::from_slice(&bytes).unwrap(), descriptor.unwrap())
 }
 
 #[test]

@@ -3,9 +3,8 @@
 mod common;
 
 use std::fs;
-use std::io::{IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -14,7 +13,6 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::json;
 
@@ -35,17 +33,7 @@ impl Console {
         let (sender, master) = mpsc::channel();
         thread::spawn(move || {
             for connection in listener.incoming() {
-                let mut bytes = [0; 4096];
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                let mut control = RecvAncillaryBuffer::new(&mut space);
-                let flags = RecvFlags::CMSG_CLOEXEC;
-                let connection = connection.unwrap();
-                rustix::net::recvmsg(connection.as_fd(), &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
-                    .unwrap();
-                let descriptor = control.drain().find_map(|message| match message {
-                    RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-                    _ => None,
-                });
+                let (_, descriptor) = common::receive_descriptor(&connection.unwrap());
                 let Some(descriptor) = descriptor else { continue };
                 if sender.send(descriptor).is_err() {
                     return;

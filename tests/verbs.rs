@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use common::{Fixture, Output, bookend, finish, needs_root};
+use common::{Fixture, Output, bookend, finish, is_root, needs_root};
 
 // ── the four states ──
 
@@ -100,11 +100,21 @@ fn flags_stand_before_or_after_the_id_and_with_or_without_an_equals_sign() {
     let (bundle_is, log_is, pid_is) =
         (format!("--bundle={bundle}"), format!("--log={log}"), format!("--pid-file={pid}"));
     let id = c.id.as_str();
-    let forms: [&[&str]; 5] = [
+    let forms: [&[&str]; 6] = [
         &["--log", log, "--log-format", "json", "create", "--bundle", bundle, "--pid-file", pid, id],
         &["--log-format=json", &log_is, "create", id, "--bundle", bundle, "--pid-file", pid],
         &["--log", log, "--log-format=text", "create", &bundle_is, &pid_is, id],
         &["--debug", "create", "-b", bundle, id, "--no-new-keyring", "--preserve-fds=0"],
+        &[
+            "--debug=true",
+            "--systemd-cgroup=false",
+            "create",
+            "-b",
+            bundle,
+            "--no-pivot=false",
+            "--no-new-keyring=true",
+            id,
+        ],
         &["--rootless", "auto", "create", "-b", bundle, "--preserve-fds", "0", id],
     ];
     for form in forms {
@@ -116,6 +126,71 @@ fn flags_stand_before_or_after_the_id_and_with_or_without_an_equals_sign() {
         c.call(&["delete", "-f", id]).ok();
         c.assert_nothing_left();
     }
+}
+
+#[test]
+fn a_flag_may_say_whether_it_is_meant() {
+    let c = Fixture::busybox().shell("exec sleep 60");
+    c.write();
+    let bundle = c.bundle();
+    let run = ["run", "--detach=true", "--keep=false", "--bundle", bundle.to_str().unwrap(), &c.id];
+    c.call(&run).ok();
+    assert_eq!(c.call(&["list", "--quiet=true"]).ok().stdout.trim(), c.id);
+    c.call(&["kill", "--all=true", &c.id, "9"]).ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    c.call(&["list", "--quiet=perhaps"]).fails(2).says("invalid value 'perhaps'");
+    c.call(&["delete", "--force=false", "nope"]).fails(1).says("does not exist");
+    c.call(&["delete", "--force=true", "nope"]).ok();
+    // What belongs to the program is not looked at.
+    let d = Fixture::busybox().started();
+    assert_eq!(d.call(&["exec", "--tty=false", &d.id, "echo", "--tty=false"]).ok().stdout, "--tty=false\n");
+}
+
+/// What runc's command line has and has no effect here.
+#[test]
+fn flags_that_runc_has_for_what_is_gone_are_accepted() {
+    let c = Fixture::busybox().started();
+    c.call(&["--criu", "/usr/sbin/criu", "list"]).ok();
+    let update = c.call(&["update", "--kernel-memory", "64m", "--kernel-memory-tcp=-1", &c.id]).fails(1);
+    update.says("nothing to change");
+    if is_root() {
+        let update = c.call(&["update", "--kernel-memory", "64m", "--pids-limit", "100", &c.id]).ok();
+        update.says("--kernel-memory: has no effect");
+    }
+    c.call(&["run", "--no-subreaper", "--bundle", "/nonexistent", "x"]).fails(125).says("/nonexistent");
+}
+
+#[test]
+fn a_pidfd_of_the_process_is_given_to_the_socket_that_asks_for_it() {
+    use std::os::fd::AsRawFd;
+    let c = Fixture::busybox().shell("exec sleep 60");
+    let path = c.scratch.path().join("watcher");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let path = path.to_str().unwrap();
+    let receive = || {
+        let (bytes, descriptor) = common::receive_descriptor(&listener.accept().unwrap().0);
+        (bytes, descriptor.expect("a descriptor came"))
+    };
+    let pid_of = |fd: &std::os::fd::OwnedFd| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+        info.lines().find_map(|line| line.strip_prefix("Pid:")).expect("it is a pidfd").trim().to_owned()
+    };
+    c.make(&["create", "--pidfd-socket", path]).ok();
+    let (name, init) = receive();
+    assert_eq!((&name[..], pid_of(&init)), (&b"pidfd"[..], c.pid().to_string()));
+    c.verb("start").ok();
+    let pid_file = c.scratch.path().join("exec-pid");
+    let exec =
+        ["exec", "--detach", "--pidfd-socket", path, "--pid-file", pid_file.to_str().unwrap(), &c.id, "sleep", "60"];
+    c.call(&exec).ok();
+    let (_, process) = receive();
+    assert_eq!(pid_of(&process), fs::read_to_string(&pid_file).unwrap());
+    c.call(&["exec", "--pidfd-socket", "/nonexistent/socket", &c.id, "true"])
+        .fails(125)
+        .says("connect pidfd socket /nonexistent");
+    let d = Fixture::busybox();
+    d.make(&["create", "--pidfd-socket", "/nonexistent/socket"]).fails(1).says("connect pidfd socket /nonexistent");
+    d.assert_nothing_left();
 }
 
 #[test]
@@ -293,9 +368,53 @@ fn the_phrases_that_callers_match_are_there() {
     c.wait_for("stopped", |c| c.status() == "stopped");
     c.verb("kill").fails(1).says("container not running");
     c.call(&["kill", &c.id, "0"]).fails(1).says("container not running");
-    c.verb("exec");
-    c.call(&["exec", &c.id, "true"]).fails(125).says("cannot exec in a stopped container");
+    // containerd's shim, when the init of a container in another's pid namespace has exited (callers.md 1.2).
+    c.call(&["kill", "--all", &c.id, "9"]).ok();
+    c.call(&["exec", &c.id, "true"]).fails(125).says(&format!("exec in {}: cannot exec in a stopped container", c.id));
     c.verb("pause").fails(1).says("stopped");
+}
+
+/// What containerd's shim, dockerd and podman show of an error, and decide by, is the last entry of the log (callers.md 1.4 and 3).
+#[test]
+fn the_json_log_of_every_verb_ends_with_the_phrases_that_callers_match() {
+    let c = Fixture::busybox().shell("exec sleep 60");
+    let log = c.scratch.path().join("log.json");
+    let flags = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+    let last = |args: &[&str]| {
+        assert_ne!(c.call(&[&flags[..], args].concat()).code, 0, "{args:?}");
+        let text = fs::read_to_string(&log).unwrap();
+        let entry: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(entry["level"], "error", "{entry}");
+        entry["msg"].as_str().unwrap().to_owned()
+    };
+    let programs = [
+        ("nosuch", "executable file not found in $PATH"),
+        ("/nonexistent", "no such file or directory"),
+        ("/etc/passwd", "permission denied"),
+    ];
+    c.run_detached().ok();
+    for (program, phrase) in programs {
+        let said = last(&["exec", &c.id, program]);
+        assert!(said.contains(phrase), "{said}");
+    }
+    for (program, phrase) in programs {
+        let d = Fixture::busybox().entrypoint([program]);
+        d.write();
+        let said = last(&["create", "--bundle", d.bundle().to_str().unwrap(), &d.id]);
+        assert!(said.contains(phrase), "{said}");
+    }
+    c.call(&["kill", &c.id, "KILL"]).ok();
+    c.wait_for("stopped", |c| c.status() == "stopped");
+    for (args, phrase) in [
+        (&["kill", &c.id, "15"][..], "container not running"),
+        (&["kill", "nosuch", "15"], "does not exist"),
+        (&["delete", "nosuch"], "does not exist"),
+        (&["state", "nosuch"], "does not exist"),
+        (&["start", "nosuch"], "does not exist"),
+    ] {
+        let said = last(args);
+        assert!(said.contains(phrase), "{args:?}: {said}");
+    }
 }
 
 #[test]
@@ -443,6 +562,14 @@ fn delete_by_force_kills_and_forgives_what_is_gone() {
 }
 
 // ── list and ps ──
+
+#[test]
+fn a_root_that_cannot_be_read_is_an_error_of_list_and_one_that_is_not_there_is_empty() {
+    let c = Fixture::busybox();
+    let list = |root: &str| c.call(&["--root", root, "list", "--quiet"]);
+    assert_eq!(list("/nonexistent/root").ok().stdout, "");
+    list("/etc/passwd").fails(1).says("/etc/passwd").says("Not a directory");
+}
 
 #[test]
 fn list_shows_containers_as_a_table_as_json_and_by_id() {
@@ -698,6 +825,9 @@ fn exec_takes_its_process_from_a_file() {
         c.call(form).ok();
         assert!(fs::read_to_string(pid).unwrap().parse::<i32>().unwrap() > 0);
     }
+    fs::write(&path, "{\"cwd\": \"/\",\n \"args\": [\"true\", 5]}").unwrap();
+    let output = c.call(&["exec", "--process", path.to_str().unwrap(), &c.id]).fails(125);
+    output.says("process.json: line 2 column 19: process.args[1]: invalid type");
 }
 
 #[test]
@@ -790,7 +920,10 @@ fn update_refuses_what_is_no_limit_and_who_is_not_there() {
     for (text, words) in [
         ("{", "parse the resources"),
         ("[]", "must be an object"),
-        (r#"{"pids": {"limit": "many"}}"#, "many"),
+        (
+            "{\n \"pids\": {\"limit\": \"many\"}}",
+            "limits.json: line 2 column 25: linux.resources.pids.limit: invalid type",
+        ),
         (r#"{"blockIO": {"weight": 5}}"#, "linux.resources.blockIO.weight: 5 is not within 10 to 1000"),
     ] {
         std::fs::write(&file, text).unwrap();

@@ -419,8 +419,8 @@ fn others(list: &mut Limits, resources: &LinuxResources) -> Result<()> {
     unified.sort();
     for (file, value) in unified {
         check_unified(file)?;
-        // Files with a line for each device take one line a write.
-        for line in value.lines() {
+        // Files with a line for each device take one line a write. An empty one is written too: it takes a list of CPUs away.
+        for line in value.lines().chain(value.is_empty().then_some("")) {
             list.add(&format!("unified.{file}"), file, line);
         }
     }
@@ -724,6 +724,7 @@ mod tests {
     fn unified_is_v2s_and_takes_a_line_a_write() {
         let unified = json!({"unified": {"memory.high": "5", "io.max": "8:0 rbps=9\n8:16 wbps=7\n"}});
         files(unified, &[], &["io.max = 8:0 rbps=9", "io.max = 8:16 wbps=7", "memory.high = 5"]);
+        files(json!({"unified": {"cpuset.cpus": ""}}), &[], &["cpuset.cpus = "]);
     }
 
     #[test]

@@ -121,7 +121,9 @@ impl Cgroup {
 
     fn why_no_controller(&self, setting: &limits::Setting) -> String {
         if self.is_none() {
-            return "the container has no cgroup: none can be written (rootless without delegation)".to_owned();
+            return "the container has no cgroup, as the user may make none; remove the limit, or have a cgroup delegated \
+                    (`bookend doctor` says how)"
+                .to_owned();
         }
         let known = fs::read_to_string("/proc/cgroups").unwrap_or_default();
         v1::why_no_controller(&setting.controller, &known)

@@ -185,24 +185,8 @@ impl Interface {
         let interface = |line: &str| {
             let (name, counters) = line.split_once(':')?;
             let n: Vec<u64> = counters.split_whitespace().map_while(|word| word.parse().ok()).collect();
-            let [
-                rx_bytes,
-                rx_packets,
-                rx_errors,
-                rx_dropped,
-                _,
-                _,
-                _,
-                _,
-                tx_bytes,
-                tx_packets,
-                tx_errors,
-                tx_dropped,
-                ..,
-            ] = n[..]
-            else {
-                return None;
-            };
+            let [rx_bytes, rx_packets, rx_errors, rx_dropped] = *n.first_chunk()?;
+            let [tx_bytes, tx_packets, tx_errors, tx_dropped] = *n.get(8..)?.first_chunk()?;
             let name = name.trim().to_owned();
             Some(Interface {
                 name,

@@ -61,7 +61,14 @@ fn blow(step: &Step, subject: &Subject) -> Option<Blow> {
     };
     let has = |word: &str| words.contains(&word);
     match program {
-        "kill" => signalled(arguments).filter(|(_, targets)| targets.contains(&"1")).and_then(|(signal, _)| of(signal)),
+        "kill" => match signalled(arguments)? {
+            (signal, targets) if targets.contains(&"1") => of(signal),
+            // Who leaves a pid file is the server, which in a container mostly is PID 1.
+            (signal, _) if arguments.iter().any(|word| word.contents_of().is_some()) => {
+                of(signal).filter(|blow| *blow == Blow::Signals).and(Some(Blow::StopsServer))
+            }
+            _ => None,
+        },
         "pkill" | "killall" => signalled(arguments)
             .filter(|(_, targets)| targets.iter().any(|name| is_entrypoint(name, subject)))
             .and_then(|(signal, _)| of(signal))
@@ -154,7 +161,11 @@ mod tests {
             ("kill -l 1", None),
             ("kill -USR1 1", None),
             ("kill 12", None),
-            ("kill $(cat /run/nginx.pid)", None),
+            ("kill $(cat /run/nginx.pid)", Some(Blow::StopsServer)),
+            ("kill -QUIT \"$(cat /run/nginx.pid)\"", Some(Blow::StopsServer)),
+            ("kill -HUP $(cat /run/nginx.pid)", None),
+            ("kill -9 $(cat /run/nginx.pid)", None),
+            ("kill $PID", None),
             ("/usr/sbin/nginx -s quit", signals),
             ("nginx -c /etc/nginx.conf -s stop", signals),
             ("nginx -s reload", None),

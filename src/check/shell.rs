@@ -28,16 +28,27 @@ pub enum Joined {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     Literal(String),
-    /// What it will be is known only when it runs: `$HOME`, `*.pid`.
-    Unknown,
+    /// What it will be is known only when it runs: `$HOME`, `*.pid`. As it is written.
+    Unknown(String),
 }
 
 impl Word {
     pub fn literal(&self) -> Option<&str> {
         match self {
             Word::Literal(text) => Some(text),
-            Word::Unknown => None,
+            Word::Unknown(_) => None,
         }
+    }
+
+    /// The file whose contents it is, as that of a pid: `$(cat FILE)`, `$(< FILE)`, also in double quotes, or in backquotes.
+    pub fn contents_of(&self) -> Option<&str> {
+        let Word::Unknown(text) = self else { return None };
+        let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let command = text.strip_prefix("$(").and_then(|text| text.strip_suffix(')'));
+        let command = command.or_else(|| text.strip_prefix('`')?.strip_suffix('`'))?.trim();
+        let mut words = command.strip_prefix("cat ").or(command.strip_prefix('<'))?.split_whitespace();
+        let file = words.next().filter(|file| !file.contains(['|', ';', '&', '$', '`', '(']))?;
+        words.all(|word| word.starts_with("2>")).then_some(file)
     }
 }
 
@@ -50,7 +61,10 @@ impl Step {
 
     /// The command as it would be typed, for a message.
     pub fn text(&self) -> String {
-        let words: Vec<&str> = self.words.iter().map(|word| word.literal().unwrap_or("...")).collect();
+        let words = self.words.iter().map(|word| match word {
+            Word::Literal(text) | Word::Unknown(text) => text.as_str(),
+        });
+        let words: Vec<&str> = words.collect();
         words.join(" ")
     }
 }
@@ -158,7 +172,7 @@ pub fn read(script: &str) -> Vec<Step> {
 fn stripped(mut words: Vec<Word>) -> Option<Vec<Word>> {
     let is_assignment = |word: &Word| match word {
         Word::Literal(text) => text.split_once('=').is_some_and(|(name, _)| is_name(name)),
-        Word::Unknown => false,
+        Word::Unknown(_) => false,
     };
     let is_prefix = |word: &Word| matches!(word.literal(), Some("exec" | "command" | "nohup"));
     let from = words.iter().position(|word| !is_assignment(word) && !is_prefix(word))?;
@@ -220,6 +234,7 @@ fn redirection(rest: &mut &str) -> Option<Token> {
 }
 
 fn word(rest: &mut &str) -> Token {
+    let text = *rest;
     let mut literal = String::new();
     let mut unknown = false;
     let mut letters = rest.char_indices();
@@ -227,7 +242,11 @@ fn word(rest: &mut &str) -> Token {
         match letter {
             ' ' | '\t' | '\r' | '\n' | ';' | '&' | '|' | '<' | '>' | ')' => {
                 *rest = &rest[index..];
-                return Token::Word(if unknown { Word::Unknown } else { Word::Literal(literal) });
+                return Token::Word(if unknown {
+                    Word::Unknown(text[..index].to_owned())
+                } else {
+                    Word::Literal(literal)
+                });
             }
             '(' => return Token::Beyond,
             '\\' => match letters.next() {
@@ -273,7 +292,7 @@ fn word(rest: &mut &str) -> Token {
         }
     }
     *rest = "";
-    Token::Word(if unknown { Word::Unknown } else { Word::Literal(literal) })
+    Token::Word(if unknown { Word::Unknown(text.to_owned()) } else { Word::Literal(literal) })
 }
 
 /// The rest of a double-quoted string that has an expansion in it. One that nests quotes is beyond us.
@@ -343,12 +362,29 @@ mod tests {
             ("X=1 exec /bin/drain --wait; Y=2", vec!["/bin/drain --wait"]),
             ("server & sleep 1", vec!["server &", "sleep 1"]),
             ("ps | grep x", vec!["ps", "| grep x"]),
-            ("kill -TERM $(cat /run/x.pid); b", vec!["kill -TERM ...", "b"]),
-            ("echo \"hi $NAME\"x ${Y:-a b} `date +%s` *.txt", vec!["echo ... ... ... ..."]),
+            ("kill -TERM $(cat /run/x.pid); b", vec!["kill -TERM $(cat /run/x.pid)", "b"]),
+            ("echo \"hi $NAME\"x ${Y:-a b} `date +%s` *.txt", vec!["echo \"hi $NAME\"x ${Y:-a b} `date +%s` *.txt"]),
             ("sleep \\\n 5", vec!["sleep 5"]),
             ("[ -f /x ] && a", vec!["[ -f /x ]", "&& a"]),
         ] {
             assert_eq!(shown(script), steps, "{script}");
+        }
+    }
+
+    #[test]
+    fn the_contents_of_a_pid_file_are_known_by_their_file() {
+        for (script, file) in [
+            ("kill $(cat /run/x.pid)", Some("/run/x.pid")),
+            ("kill \"$(cat /run/x.pid 2>/dev/null)\"", Some("/run/x.pid")),
+            ("kill `cat x.pid`", Some("x.pid")),
+            ("kill $(< /run/x.pid)", Some("/run/x.pid")),
+            ("kill $(cat a b)", None),
+            ("kill $(cat a|head -n1)", None),
+            ("kill $(pidof nginx)", None),
+            ("kill $PID", None),
+            ("kill 5", None),
+        ] {
+            assert_eq!(read(script)[0].words[1].contents_of(), file, "{script}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! The one definition of the command line (interface.md section 2).
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::test::expect::Expectation;
@@ -29,6 +31,32 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+impl Cli {
+    /// Reads a command line. As with runc's a flag may also say whether it is meant, as in `--detach=true`; help does not show that.
+    pub fn read(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+        match Cli::try_parse_from(arguments) {
+            Err(error) if error.kind() == ErrorKind::TooManyValues => {
+                Cli::from_arg_matches(&with_values(Cli::command()).try_get_matches_from(arguments)?)
+            }
+            read => read,
+        }
+    }
+}
+
+fn with_values(command: clap::Command) -> clap::Command {
+    let with_value = |arg: clap::Arg| match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_value("false")
+            .default_missing_value("true")
+            .value_parser(clap::value_parser!(bool)),
+        _ => arg,
+    };
+    command.mut_args(with_value).mut_subcommands(with_values)
+}
+
 /// Flags that stand before the verb.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
@@ -47,6 +75,9 @@ pub struct Global {
     /// Say nothing of what a long wait waits for
     #[arg(id = "no-progress", long = "quiet")]
     pub quiet: bool,
+    /// Accepted as runc's: there is no checkpoint to make
+    #[arg(long, hide = true)]
+    pub criu: Option<PathBuf>,
     /// Manage control groups through systemd
     #[arg(long)]
     pub systemd_cgroup: bool,
@@ -198,6 +229,9 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// The names of those that `enters_containers` tells of.
+    pub const ENTER_CONTAINERS: [&str; 5] = ["run", "create", "exec", "test", "restart"];
+
     /// The exit code of bookend's own errors (interface.md 2.4).
     pub fn error_code(&self) -> u8 {
         match self {
@@ -239,6 +273,10 @@ pub mod run_args {
         /// Write init's pid to this file
         #[arg(long, value_name = "FILE")]
         pub pid_file: Option<PathBuf>,
+        /// Send a pidfd of init to this socket
+        #[arg(long, value_name = "SOCKET")]
+        #[serde(default)]
+        pub pidfd_socket: Option<PathBuf>,
         /// Pass N more descriptors, from 3 on
         #[arg(long, value_name = "N", default_value_t = 0)]
         pub preserve_fds: u32,
@@ -317,6 +355,9 @@ pub struct Exec {
     /// Write its pid to this file
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
+    /// Send a pidfd of it to this socket
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
     /// Its working directory
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<PathBuf>,
@@ -398,6 +439,12 @@ pub struct Update {
     /// The most bytes of memory and swap together
     #[arg(long, value_name = "BYTES", value_parser = super::update::bytes, allow_negative_numbers = true)]
     pub memory_swap: Option<i64>,
+    /// Accepted as runc's, which obsoleted it: current kernels have no such limit
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    pub kernel_memory: Option<String>,
+    /// The same
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    pub kernel_memory_tcp: Option<String>,
     /// The most processes
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
@@ -731,4 +778,23 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 /// The path of a flag as the user's shell means it, for who changes directory.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(std::path::absolute(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn s1_the_verbs_that_enter_containers_are_known_by_their_names() {
+        let command = Cli::command();
+        for name in command.get_subcommands().map(|verb| verb.get_name()) {
+            let words = ["bookend", name, "x", "y"];
+            let Some(cli) = (2..=4).find_map(|count| Cli::try_parse_from(&words[..count]).ok()) else { continue };
+            assert_eq!(cli.verb.enters_containers(), Verb::ENTER_CONTAINERS.contains(&name), "{name}");
+        }
+        let is_verb = |name: &&str| command.find_subcommand(name).is_some();
+        assert!(Verb::ENTER_CONTAINERS.iter().all(is_verb));
+    }
 }

@@ -115,6 +115,7 @@ pub fn options(global: &Global, args: &run_args::Create, prepared: &Prepared) ->
     Ok(CreateOptions {
         console_socket: args.console_socket.clone(),
         pid_file: args.pid_file.clone(),
+        pidfd_socket: args.pidfd_socket.clone(),
         preserve_fds: args.preserve_fds,
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,

@@ -7,7 +7,7 @@ use super::log::Log;
 use super::lookup::{self, Container};
 use crate::container::delete;
 use crate::container::id::ContainerId;
-use crate::container::state::ContainerError;
+use crate::container::state::{ContainerError, STOP_FIRST};
 use crate::supervisor::control::{Answer, Request};
 use crate::supervisor::removal;
 
@@ -37,7 +37,7 @@ pub fn remove(global: &Global, id: &ContainerId, force: bool) -> Result<Vec<Stri
     if state.has_hooks {
         match container.ask(Request::Delete { force }) {
             Ok(Some(Answer::Error(text))) if text.starts_with("that is not stopped") => {
-                bail!("cannot delete container \"{id}\" {text}")
+                bail!("cannot delete container \"{id}\" {text}; {STOP_FIRST}")
             }
             Ok(Some(Answer::Error(text))) => bail!("delete {id}: {text}"),
             Ok(Some(_)) => return Ok(Vec::new()),

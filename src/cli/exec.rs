@@ -18,6 +18,7 @@ use crate::container::config;
 use crate::container::create::write_pid;
 use crate::container::exec::{Child, Console, ExecOptions, spawn};
 use crate::container::labels;
+use crate::container::receiver;
 use crate::container::state::{State, Status};
 use crate::container::user;
 use crate::linux::reap;
@@ -28,7 +29,7 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let what = || format!("exec in {}", args.id);
     let container = lookup::container(global, &args.id)?;
     if container.state.status(&container.dir) == Status::Stopped {
-        bail!("cannot exec in a stopped container");
+        return Err(anyhow!("cannot exec in a stopped container").context(what()));
     }
     let (process, warnings) = process(args, &container.state, &container.dir).with_context(what)?;
     let terminal = process.terminal().unwrap_or(false);
@@ -42,6 +43,8 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     if let Some(socket) = &args.console_socket {
         options.console = Console::Socket(socket.clone());
     }
+    let watcher = args.pidfd_socket.as_deref();
+    let watcher = watcher.map(|path| receiver::reach(receiver::PIDFD, path)).transpose().with_context(what)?;
     let impossible = capabilities::impossible(options.process.capabilities());
     let child = spawn(&container.state, &container.dir, &options)
         .map_err(|error| with_code(exit_code(error.code), anyhow!(error).context(what())))?;
@@ -51,6 +54,7 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     if let Some(path) = &args.pid_file {
         write_pid(path, child.pid)?;
     }
+    watcher.as_ref().map_or(Ok(()), |socket| receiver::give_pidfd(socket, child.pidfd.as_fd()))?;
     if args.detach { Ok(0) } else { attend(child) }
 }
 

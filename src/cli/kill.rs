@@ -3,11 +3,9 @@
 use std::os::fd::AsFd;
 
 use anyhow::{Result, anyhow, bail};
-use oci_spec::runtime::LinuxNamespaceType;
 
 use super::args::{Global, Kill};
 use super::lookup::{self, Container};
-use crate::container::hooks;
 use crate::container::state::Status;
 use crate::lifecycle::signal::Signal;
 use crate::linux::pidfd;
@@ -27,7 +25,8 @@ pub fn run(global: &Global, args: &Kill) -> Result<u8> {
             )
         })?,
     };
-    let all = args.all || signal == Signal::KILL && is_its_cgroup(&container);
+    // Where the death of init does not end the others, the cgroup is the container.
+    let all = args.all || signal == Signal::KILL && !container.state.kept.own_pids;
     if container.state.has_hooks {
         match container.ask(Request::Kill { signal, all, raw: args.raw })? {
             Some(Answer::Error(text)) => bail!("{text}"),
@@ -40,13 +39,6 @@ pub fn run(global: &Global, args: &Kill) -> Result<u8> {
         }
     }
     send(&container, signal, all)
-}
-
-/// Whether the death of init does not end the others, as that of a pid namespace's PID 1 does (pid_namespaces(7)).
-fn is_its_cgroup(container: &Container) -> bool {
-    let Ok(config) = hooks::snapshot(&container.state, &container.dir) else { return false };
-    let mut namespaces = config.linux().iter().flat_map(|linux| linux.namespaces()).flatten();
-    !namespaces.any(|found| found.typ() == LinuxNamespaceType::Pid && found.path().is_none())
 }
 
 fn send(container: &Container, signal: Signal, all: bool) -> Result<u8> {
@@ -62,9 +54,13 @@ fn send(container: &Container, signal: Signal, all: bool) -> Result<u8> {
     let Some(init) = container.state.init() else { return stopped(all) };
     match pidfd::send_signal(init.as_fd(), signal.number()) {
         // The end of it was our doing, a moment ago.
-        Err(error) if all && error.raw_os_error() == Some(libc::ESRCH) => Ok(0),
-        sent => Ok(sent.map(|()| 0)?),
+        Err(error) if all && error.raw_os_error() == Some(libc::ESRCH) => {}
+        sent => sent?,
     }
+    if signal == Signal::KILL {
+        container.state.cgroup.let_die()?;
+    }
+    Ok(0)
 }
 
 /// `kill --all` arrives after init has died (callers.md 1.2); otherwise callers match on the words.

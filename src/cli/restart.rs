@@ -36,6 +36,8 @@ impl Again {
         for path in [&mut create.console_socket, &mut create.pid_file] {
             absolute(path)?;
         }
+        // Who watched the process that it was then need not be there any more.
+        create.pidfd_socket = None;
         for flags in [&mut create.hooks, &mut again.before] {
             absolute(&mut flags.lifecycle)?;
             absolute(&mut flags.manner.hook_log_dir)?;

@@ -19,9 +19,9 @@ const LONGEST: u64 = 1 << 20;
 
 pub fn run(global: &Global, args: &Update) -> Result<u8> {
     let shares = shares(args)?;
-    let mut wanted = match &args.resources {
+    let (mut wanted, text) = match &args.resources {
         Some(file) => read(file)?,
-        None => json!({}),
+        None => (json!({}), Vec::new()),
     };
     // Who names both wants both; runc looks at the file alone.
     merge(&mut wanted, of_flags(args));
@@ -29,7 +29,10 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
     if args.resources.is_none() && shares.is_none() && wanted.as_object().is_none_or(Map::is_empty) {
         bail!("nothing to change: give --resources FILE or a limit (`bookend update --help` lists them)");
     }
-    let (resources, warnings) = config::resources(&wanted)?;
+    let (resources, warnings) = config::resources(&wanted, &text).with_context(|| match &args.resources {
+        Some(file) => format!("update {}: the resources of {}", args.id, name(file)),
+        None => format!("update {}", args.id),
+    })?;
     let container = lookup::container(global, &args.id)?;
     match container.state.status(&container.dir) {
         Status::Created | Status::Running | Status::Paused => {}
@@ -43,6 +46,11 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
         bail!("--l3-cache-schema, --mem-bw-schema: container {} was created without linux.intelRdt", args.id);
     }
     warnings.iter().for_each(|warning| container.log.warn(warning));
+    for (flag, given) in [("--kernel-memory", &args.kernel_memory), ("--kernel-memory-tcp", &args.kernel_memory_tcp)] {
+        if given.is_some() {
+            container.log.warn(&format!("{flag}: has no effect, kernels have no such limit any more; leave it out"));
+        }
+    }
     container.state.cgroup.update(&resources)?;
     // No rules are no change: most callers send none. Without root's rights there are none to change.
     let rules = resources.devices().as_deref().unwrap_or_default();
@@ -67,15 +75,20 @@ fn shares(args: &Update) -> Result<Option<LinuxIntelRdt>> {
     Ok(Some(serde_json::from_value(asked)?))
 }
 
-/// The object of a file; `-` is standard input.
-fn read(path: &Path) -> Result<Value> {
+/// A file of resources in messages; `-` is standard input.
+fn name(path: &Path) -> String {
+    if path.to_str() == Some("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// The object of a file, and its text.
+fn read(path: &Path) -> Result<(Value, Vec<u8>)> {
     let mut text = Vec::new();
     let from_file = |text: &mut Vec<u8>| File::open(path)?.take(LONGEST + 1).read_to_end(text);
     let read = match path.to_str() {
         Some("-") => std::io::stdin().take(LONGEST + 1).read_to_end(&mut text),
         _ => from_file(&mut text),
     };
-    let name = if path.to_str() == Some("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let name = name(path);
     read.with_context(|| format!("read resources from {name}"))?;
     if text.len() as u64 > LONGEST {
         bail!("read resources from {name}: more than {} KiB", LONGEST >> 10);
@@ -84,7 +97,7 @@ fn read(path: &Path) -> Result<Value> {
     if !value.is_object() {
         bail!("parse the resources of {name}: must be an object as linux.resources of a config.json");
     }
-    Ok(value)
+    Ok((value, text))
 }
 
 /// What the flags ask for, in the words of linux.resources.

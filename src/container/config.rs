@@ -5,16 +5,19 @@
 //! The checks read the JSON, not `oci_spec`'s type, since only the JSON knows where in the file a value stands.
 
 mod linux;
+mod place;
 mod process;
 
 use std::collections::HashSet;
+use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use serde_json::Value;
 
 pub(in crate::container) use self::linux::{MEMORY_FLAGS, MEMORY_MODES};
+use self::place::{in_field, placed, positioned};
 use crate::container::rootfs;
 use crate::lifecycle::tree::nearest;
 
@@ -57,14 +60,15 @@ const IPC_SYSCTLS: [&str; 11] = [
 
 /// Reads and checks a configuration. Gives it with the warnings; the error lists all problems, one a line.
 pub fn parse(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
-    parse_value(serde_json::from_slice(raw).map_err(|error| positioned(&error))?, Some(raw))
+    let json = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
+    parse_value(json, Some(raw)).map_err(|error| placed::<Spec>(error, raw, ""))
 }
 
 /// `process` by itself, as `exec --process` gets it: the same rules hold for it.
 pub fn process(raw: &[u8]) -> Result<(Process, Vec<String>)> {
     let mut whole = super::spec::template(false);
     whole["process"] = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
-    let (spec, warnings) = parse_value(whole, None)?;
+    let (spec, warnings) = parse_value(whole, None).map_err(|error| placed::<Process>(error, raw, "process"))?;
     Ok((spec.process().clone().expect("the checks demand process"), warnings))
 }
 
@@ -84,20 +88,29 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
     }
     let adapted = process::adapt(&mut json["process"]);
     // The bytes first: their errors have a line and a column. Only what was changed needs the detour.
-    let spec = match raw.map(serde_json::from_slice) {
+    let mut spec: Spec = match raw.map(serde_json::from_slice) {
         None => serde_json::from_value(json)?,
         Some(Err(_)) if adapted || !warnings.is_empty() => serde_json::from_value(json)?,
-        Some(spec) => spec.map_err(|error| positioned(&error))?,
+        Some(spec) => spec.map_err(|error| in_field(&error, raw.unwrap_or_default(), ""))?,
     };
     warnings.extend(unused);
+    put_mounts_below_the_root(&mut spec);
     Ok((spec, warnings))
 }
 
-/// `linux.resources` by itself, as `update` gets it: the same rules hold for it. Gives it with the warnings.
+/// Relative destinations, which have been warned of.
+fn put_mounts_below_the_root(spec: &mut Spec) {
+    for mount in spec.mounts_mut().iter_mut().flatten().filter(|mount| !mount.destination().is_absolute()) {
+        mount.set_destination(Path::new("/").join(mount.destination()));
+    }
+}
+
+/// `linux.resources` by itself, as `update` gets it: the same rules hold for it. Gives it with the warnings. `raw` is the text
+/// that it came from, where it did.
 ///
 /// # Errors
 /// Also where it has fields and none of them is of `linux.resources`, as a whole configuration: nothing would be changed.
-pub fn resources(given: &Value) -> Result<(LinuxResources, Vec<String>)> {
+pub fn resources(given: &Value, raw: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     const FIELDS: [&str; 9] =
         ["blockIO", "cpu", "devices", "hugepageLimits", "memory", "network", "pids", "rdma", "unified"];
     let names: Vec<&str> = given.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
@@ -107,20 +120,11 @@ pub fn resources(given: &Value) -> Result<(LinuxResources, Vec<String>)> {
     }
     let mut whole = super::spec::template(false);
     whole["linux"]["resources"] = given.clone();
-    let (spec, mut warnings) = parse(&serde_json::to_vec(&whole)?)?;
+    let (spec, mut warnings) =
+        parse_value(whole, None).map_err(|error| placed::<LinuxResources>(error, raw, "linux.resources"))?;
     warnings.extend(unknown.iter().map(|name| format!("{}: not of linux.resources, ignored", name.escape_debug())));
     let linux = spec.linux().as_ref();
     Ok((linux.and_then(|linux| linux.resources().clone()).unwrap_or_default(), warnings))
-}
-
-/// serde_json's words with the position in front: `line 3 column 7: expected value`.
-fn positioned(error: &serde_json::Error) -> anyhow::Error {
-    let text = error.to_string();
-    let end = format!(" at line {} column {}", error.line(), error.column());
-    match text.strip_suffix(&end) {
-        Some(cause) => anyhow!("line {} column {}: {cause}", error.line(), error.column()),
-        None => anyhow!(text),
-    }
 }
 
 /// config.md "capabilities": an unknown one is dropped with a warning. It can only lessen the container's rights.
@@ -348,9 +352,11 @@ impl<'a> Check<'a> {
             let destination = mount["destination"].as_str().unwrap_or("");
             match destination {
                 "" => self.problem(&format!("{field}.destination"), "missing or empty"),
-                _ if !destination.starts_with('/') => {
-                    self.problem(&format!("{field}.destination"), format!("{destination:?} is not an absolute path"));
-                }
+                // config.md "mounts": deprecated, and to be taken as below the root.
+                _ if !destination.starts_with('/') => self.warnings.push(format!(
+                    "{field}.destination: {destination:?} is not an absolute path, and is taken as /{}",
+                    destination.escape_debug()
+                )),
                 _ => {}
             }
             for name in ["uidMappings", "gidMappings"] {
@@ -697,9 +703,18 @@ mod tests {
         with("/invented", json!(true)).unwrap();
     }
 
+    /// Each value at its place is refused with a line that begins so.
+    #[track_caller]
+    fn each_is_refused<const N: usize>(rows: [(&str, Value, &str); N]) {
+        for (pointer, value, beginning) in rows {
+            let error = refused(pointer, value);
+            assert!(error.lines().any(|line| line.trim_start().starts_with(beginning)), "{pointer}: {error}");
+        }
+    }
+
     #[test]
     fn bad_values_are_refused_with_their_field() {
-        for (pointer, value, beginning) in [
+        each_is_refused([
             ("/ociVersion", json!("2.0.0"), "ociVersion: \"2.0.0\" has major version 2"),
             ("/ociVersion", json!("1"), "ociVersion: \"1\" is not a version"),
             ("/ociVersion", Value::Null, "ociVersion: missing"),
@@ -718,7 +733,14 @@ mod tests {
                 "process.rlimits[1].type: RLIMIT_NOFILE is given twice",
             ),
             ("/root/path", json!(""), "root.path: missing or empty"),
-            ("/mounts/0/destination", json!("proc"), "mounts[0].destination: \"proc\" is not an absolute path"),
+            ("/hooks", json!({"poststop": [{"path": "x"}]}), "hooks.poststop[0].path: \"x\" is not an absolute path"),
+            ("/windows", json!({"layerFolders": ["x"]}), "windows: bookend runs Linux containers only"),
+        ]);
+    }
+
+    #[test]
+    fn bad_mounts_are_refused_with_their_field() {
+        each_is_refused([
             (
                 "/mounts/0/uidMappings",
                 json!([{"containerID": 0, "hostID": 1, "size": 1}]),
@@ -744,6 +766,12 @@ mod tests {
             ("/mounts/1/options", json!(["idmap"]), "mounts[1] (/dev): option \"idmap\" is for bind mounts only"),
             ("/mounts/1/options", json!(["remount", "size=1"]), "mounts[1] (/dev): option \"size=1\": remount changes"),
             ("/mounts/1/options", json!(["move"]), "mounts[1] (/dev): option \"move\": the runtime specification has"),
+        ]);
+    }
+
+    #[test]
+    fn bad_values_of_linux_are_refused_with_their_field() {
+        each_is_refused([
             ("/linux/namespaces/0/type", json!("pidd"), "linux.namespaces[0].type: unknown namespace \"pidd\""),
             ("/linux/namespaces/9", json!({"type": "pid"}), "linux.namespaces[5]: namespace pid is given twice"),
             ("/linux/namespaces/4/type", json!("cgroup"), "linux.namespaces: no mount namespace"),
@@ -764,21 +792,6 @@ mod tests {
             ("/linux/devices", json!([{"path": "/dev/x", "type": "c", "major": 1}]), "linux.devices[0].minor: missing"),
             ("/linux/maskedPaths", json!(["proc"]), "linux.maskedPaths[0]: \"proc\" is not an absolute path"),
             (
-                "/linux/resources/devices",
-                json!([{"allow": true, "access": "rx"}]),
-                "linux.resources.devices[0].access: \"rx\" is not made of r, w and m",
-            ),
-            (
-                "/linux/resources/devices",
-                json!([{"allow": false}, {"allow": true, "type": "p", "access": "rwm"}]),
-                "linux.resources.devices[1].type: unknown device type \"p\"",
-            ),
-            (
-                "/linux/resources/devices",
-                json!([{"allow": true, "type": "c", "major": -2}]),
-                "linux.resources.devices[0].major: -2 is out of range",
-            ),
-            (
                 "/linux/sysctl",
                 json!({"kernel.core_pattern": "x"}),
                 "linux.sysctl.kernel.core_pattern: belongs to no namespace",
@@ -797,6 +810,27 @@ mod tests {
                 "/linux/sysctl",
                 json!({"kernel.hostname": "x"}),
                 "linux.sysctl.kernel.hostname: \"x\" contradicts hostname",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn bad_limits_are_refused_with_their_field() {
+        each_is_refused([
+            (
+                "/linux/resources/devices",
+                json!([{"allow": true, "access": "rx"}]),
+                "linux.resources.devices[0].access: \"rx\" is not made of r, w and m",
+            ),
+            (
+                "/linux/resources/devices",
+                json!([{"allow": false}, {"allow": true, "type": "p", "access": "rwm"}]),
+                "linux.resources.devices[1].type: unknown device type \"p\"",
+            ),
+            (
+                "/linux/resources/devices",
+                json!([{"allow": true, "type": "c", "major": -2}]),
+                "linux.resources.devices[0].major: -2 is out of range",
             ),
             (
                 "/linux/resources/blockIO",
@@ -830,12 +864,7 @@ mod tests {
             ),
             ("/linux/resources/rdma", json!({"mlx5_1": {}}), "linux.resources.rdma.mlx5_1: limits nothing"),
             ("/linux/resources/cpu", json!({"idle": 2}), "linux.resources.cpu.idle: 2 is neither 0 nor 1"),
-            ("/hooks", json!({"poststop": [{"path": "x"}]}), "hooks.poststop[0].path: \"x\" is not an absolute path"),
-            ("/windows", json!({"layerFolders": ["x"]}), "windows: bookend runs Linux containers only"),
-        ] {
-            let error = refused(pointer, value);
-            assert!(error.lines().any(|line| line.trim_start().starts_with(beginning)), "{pointer}: {error}");
-        }
+        ]);
     }
 
     #[test]
@@ -882,7 +911,28 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_type_has_its_line_and_column() {
         let error = refused("/process/args", json!([7]));
-        assert!(error.starts_with("line 1 column "), "{error}");
+        assert!(error.starts_with("line 1 column ") && error.contains(": process.args[0]: invalid type"), "{error}");
+        // Also where something else was changed on the way.
+        let mut whole = crate::container::spec::template(false);
+        whole["process"]["capabilities"]["bounding"] = json!(["CAP_FLY"]);
+        whole["root"]["path"] = json!(7);
+        whole["hooks"] = json!({"prestop": []});
+        let error = parse(&serde_json::to_vec(&whole).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("root.path"), "{error}");
+        let error =
+            process(b"{\"cwd\": \"/\", \"args\": [\"a\"],\n \"user\": {\"uid\": \"root\", \"gid\": 0}}").unwrap_err();
+        let told = "line 2 column 23: process.user.uid: invalid type: string \"root\", expected u32";
+        assert_eq!(error.to_string(), told);
+        let text = br#"{"pids": {"limit": "many"}}"#;
+        let error = resources(&serde_json::from_slice(text).unwrap(), text).unwrap_err().to_string();
+        assert!(error.starts_with("line 1 column 25: linux.resources.pids.limit: invalid type"), "{error}");
+    }
+
+    #[test]
+    fn a_relative_destination_is_below_the_root_with_a_warning() {
+        let (spec, warnings) = with("/mounts/0/destination", json!("proc")).unwrap();
+        assert_eq!(spec.mounts().as_ref().unwrap()[0].destination(), Path::new("/proc"));
+        assert_eq!(warnings, ["mounts[0].destination: \"proc\" is not an absolute path, and is taken as /proc"]);
     }
 
     #[test]
@@ -894,13 +944,13 @@ mod tests {
 
     #[test]
     fn resources_that_would_change_nothing_are_refused() {
-        let error = |given: Value| resources(&given).unwrap_err().to_string();
+        let error = |given: Value| resources(&given, b"").unwrap_err().to_string();
         assert!(
             error(json!({"linux": {"resources": {}}})).starts_with("linux: not of linux.resources, which has blockIO")
         );
-        let (found, warnings) = resources(&json!({"pids": {"limit": 5}, "memroy": {}})).unwrap();
+        let (found, warnings) = resources(&json!({"pids": {"limit": 5}, "memroy": {}}), b"").unwrap();
         assert_eq!(found.pids().as_ref().unwrap().limit(), 5);
         assert_eq!(warnings, ["memroy: not of linux.resources, ignored"]);
-        assert!(resources(&json!({})).is_ok());
+        assert!(resources(&json!({}), b"").is_ok());
     }
 }

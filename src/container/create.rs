@@ -22,7 +22,7 @@ use super::interrupt::HeldSignals;
 use super::root::Root;
 use super::rootfs::Sources;
 use super::state::{self, ContainerError, Identity, Lock, ProcessId, State};
-use super::{delegation, helper, link, namespaces, notify, start, terminal, user};
+use super::{delegation, helper, link, namespaces, notify, receiver, start, user};
 use crate::cgroup::{Cgroup, Driver};
 use crate::linux::clone::{self, Cloned};
 use crate::linux::procfs::Procfs;
@@ -39,6 +39,8 @@ pub struct CreateOptions {
     /// The unix socket that is given the master of the terminal.
     pub console_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
+    /// The unix socket that is given a pidfd of init.
+    pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the program gets.
     pub preserve_fds: u32,
     pub no_pivot: bool,
@@ -59,6 +61,7 @@ impl Default for CreateOptions {
         CreateOptions {
             console_socket: None,
             pid_file: None,
+            pidfd_socket: None,
             preserve_fds: 0,
             no_pivot: false,
             no_new_keyring: false,
@@ -111,7 +114,7 @@ pub fn create(
     let dir = make_directory(root, id, &mut undo)?;
     let lock = own_directory(&dir, id, &mut undo)?;
     let bundle = &with_notify(bundle, &dir, options)?;
-    let mut state = first_state(id, bundle, &plan.cgroup, options, has_hooks)?;
+    let mut state = first_state(id, bundle, &plan, options, has_hooks)?;
     // The directory says what there is before there is anything (R1).
     state::write_down(&dir, &identity(&state), &state, Some(&bundle.raw))?;
     plan.save(&dir)?;
@@ -129,9 +132,10 @@ pub fn create(
     warnings.splice(0..0, bundle.warnings.iter().chain(&plan.warnings).cloned());
     fs::rename(dir.join(start::SETTING_UP), dir.join(start::READY)).context("rename start.sock")?;
     if let (Some(socket), Some(master)) = (&plan.console, &terminal) {
-        terminal::send_master(socket, master)?;
+        receiver::give_master(socket, master)?;
         terminal = None;
     }
+    plan.pidfd_socket.as_ref().map_or(Ok(()), |socket| receiver::give_pidfd(socket, pidfd.as_fd()))?;
     write_pid_file(options.pid_file.as_deref(), pid, &mut undo)?;
     Ok(Created { state, dir, pidfd, proc_dir, terminal, warnings, lock: Some(lock), undo })
 }
@@ -175,7 +179,7 @@ fn own_directory(dir: &Path, id: &ContainerId, undo: &mut Undo) -> Result<Lock> 
 fn first_state(
     id: &ContainerId,
     bundle: &Bundle,
-    cgroup: &Cgroup,
+    plan: &Plan,
     options: &CreateOptions,
     has_hooks: bool,
 ) -> Result<State> {
@@ -193,10 +197,11 @@ fn first_state(
         created: wall::rfc3339(clock::wall()),
         owner: user::name(geteuid().as_raw()),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(),
-        cgroup: cgroup.clone(),
+        cgroup: plan.cgroup.clone(),
         rootless: options.rootless,
         has_hooks,
         terminal: bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
+        kept: plan.kept(),
     })
 }
 
@@ -236,7 +241,7 @@ fn give_birth(
     (ours, theirs): (&OwnedFd, OwnedFd),
     undo: &mut Undo,
 ) -> Result<(Pid, OwnedFd, bool)> {
-    let sources = Sources::open(bundle, plan.namespaces.is_own(Kind::User))?;
+    let sources = Sources::open(bundle, plan.namespaces.joined(Kind::User))?;
     let listener = start::listen_in(fd::open_path(dir)?.as_fd()).context("bind start.sock")?;
     let birth = Birth {
         bundle,

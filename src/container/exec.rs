@@ -12,7 +12,6 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
 use oci_spec::runtime::{LinuxNamespaceType, Process};
 
-use super::id::ContainerId;
 use super::labels::Labels;
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, CLONE_NEWTIME, Join};
@@ -21,7 +20,7 @@ use super::scheduling::{self, Initial};
 use super::seccomp::{Filter, Moment};
 use super::stand_in::StandIn;
 use super::state::{Init, State, Status};
-use super::{helper, hooks, idmap, init, limits, process, rdt, rootfs, terminal, user};
+use super::{helper, hooks, idmap, init, limits, process, rdt, receiver, rootfs, terminal, user};
 use crate::cgroup::Cgroup;
 use crate::linux::process::{NoReturn, exit_now};
 use crate::linux::procfs::Procfs;
@@ -233,7 +232,7 @@ fn reach_console(options: &ExecOptions) -> Result<Option<OwnedFd>> {
         Console::Socket(_) if !options.process.terminal().unwrap_or(false) => {
             bail!("a console socket needs a process with a terminal")
         }
-        Console::Socket(path) => terminal::reach_socket(path).map(Some),
+        Console::Socket(path) => receiver::reach(receiver::CONSOLE, path).map(Some),
     }
 }
 
@@ -294,7 +293,7 @@ struct Birth<'a> {
     filter: Option<Filter>,
     nature: Nature,
     rdt: Option<rdt::Group>,
-    id: ContainerId,
+    keyring: String,
 }
 
 impl<'a> Birth<'a> {
@@ -305,9 +304,11 @@ impl<'a> Birth<'a> {
         proc: Procfs,
         user_namespace: bool,
     ) -> Result<Birth<'a>> {
-        let (filter, nature, rdt) = (Filter::load(dir)?, Nature::load(dir)?, rdt::Group::load(dir)?);
-        let (rootless, id) = (state.rootless, state.id.clone());
-        Ok(Birth { proc, options, user_namespace, rootless, filter, nature, rdt, id })
+        let filter = if state.kept.filter { Filter::load(dir)? } else { None };
+        let nature = if state.kept.nature { Nature::load(dir)? } else { Nature::default() };
+        let rdt = if state.kept.rdt { rdt::Group::load(dir)? } else { None };
+        let (rootless, keyring) = (state.rootless, state.keyring());
+        Ok(Birth { proc, options, user_namespace, rootless, filter, nature, rdt, keyring })
     }
 }
 
@@ -367,7 +368,7 @@ fn born(
 
 fn give_terminal(console: Option<OwnedFd>, master: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
     match (console, master) {
-        (Some(socket), Some(master)) => terminal::send_master(&socket, &master).map(|()| None),
+        (Some(socket), Some(master)) => receiver::give_master(&socket, &master).map(|()| None),
         (_, master) => Ok(master),
     }
 }
@@ -411,7 +412,7 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     settle()?;
     setsid().context("setsid")?;
     let labels = Labels::of(process);
-    birth.nature.join_keyring(&birth.id, &labels, &birth.proc)?;
+    birth.nature.join_keyring(&birth.keyring, &labels, &birth.proc)?;
     labels.apply(&birth.proc)?;
     process::place_stdio(birth.options.stdio.as_ref())?;
     terminal::set_up(process, link.as_fd(), false)?;

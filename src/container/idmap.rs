@@ -81,7 +81,8 @@ fn by_helper(pid: Pid, kind: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
     };
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("map {kind}s with {helper}: {} ({}); {cure}", said.trim(), output.status);
+        let said = said.trim().trim_start_matches(&helper).trim_start_matches(": ");
+        bail!("map {kind}s with {helper}: {said} ({}); {cure}", output.status);
     }
     Ok(())
 }

@@ -97,7 +97,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     let groups_denied = proc.read_own("setgroups").is_ok_and(|text| text.trim() == "deny");
     setsid().context("setsid")?;
     let labels = Labels::of(birth.process());
-    birth.nature.join_keyring(&birth.state.id, &labels, &proc)?;
+    birth.nature.make_keyring(&birth.state.keyring(), &labels, &proc)?;
     enter_time_namespace(birth, &proc)?;
     // While /proc is the host's: it shows the namespaces of whoever opens it, and nobody has put anything over it.
     set_sysctls(birth, &proc)?;

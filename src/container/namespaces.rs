@@ -1,7 +1,7 @@
 //! The namespaces of a container: which are new, which are joined, and how.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,7 +12,9 @@ use oci_spec::runtime::{LinuxNamespaceType as Kind, Spec};
 use super::start;
 use super::state::Init;
 use crate::linux::procfs::{self, Procfs};
-use crate::linux::{fd, pidfd};
+use crate::linux::{namespace, pidfd};
+
+mod rights;
 
 /// `CLONE_NEWTIME` (Linux 5.6), which clone(2) does not take: the bit belongs to the exit signal there.
 pub const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
@@ -54,16 +56,16 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Opens every namespace to join and checks its type; nothing is entered yet.
+    /// Opens every namespace to join, and checks its type and whether it can be joined; nothing is entered yet.
     pub fn open(config: &Spec) -> Result<Namespaces> {
         let mut namespaces = Namespaces { new: CloneFlags::empty(), joins: Vec::new() };
         let listed = config.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-        for namespace in listed.into_iter().flatten() {
+        for (index, namespace) in listed.into_iter().flatten().enumerate() {
             let kind = namespace.typ();
             match namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()) {
                 None => namespaces.new |= flag(kind),
                 Some(path) => {
-                    let join = open(kind, path)?;
+                    let join = open(kind, path).with_context(|| format!("linux.namespaces[{index}].path"))?;
                     // The one that we are in already cannot always be joined (user_namespaces(7)), and need not be.
                     if !is_own(kind, &join.namespace)? {
                         namespaces.joins.push(join);
@@ -71,7 +73,13 @@ impl Namespaces {
                 }
             }
         }
+        rights::check(&namespaces.joins)?;
         Ok(namespaces)
+    }
+
+    /// The namespace of that kind that is joined.
+    pub fn joined(&self, kind: Kind) -> Option<BorrowedFd<'_>> {
+        self.joins.iter().find(|join| join.kind == flag(kind)).map(|join| join.namespace.as_fd())
     }
 
     pub fn is_new(&self, kind: Kind) -> bool {
@@ -92,7 +100,7 @@ impl Namespaces {
 fn open(kind: Kind, path: &Path) -> Result<Join> {
     let what = || format!("{} namespace {}", name(kind), path.display());
     let file = File::open(path).with_context(|| format!("open {}", what()))?;
-    let found = fd::namespace_type(file.as_fd()).with_context(|| format!("{} is no namespace", path.display()))?;
+    let found = namespace::kind(&file).with_context(|| format!("{} is no namespace", path.display()))?;
     if found != flag(kind).bits() {
         let found = KINDS.iter().find(|(other, _)| *other as i32 == found).map_or("unknown", |(_, name)| name);
         bail!("{} is a namespace of type {found}, not {}", path.display(), name(kind));
@@ -102,9 +110,13 @@ fn open(kind: Kind, path: &Path) -> Result<Join> {
 
 fn is_own(kind: Kind, namespace: &OwnedFd) -> Result<bool> {
     let path = format!("/proc/self/ns/{}", name(kind));
-    let ours = nix::sys::stat::stat(path.as_str()).with_context(|| format!("stat {path}"))?;
-    let theirs = nix::sys::stat::fstat(namespace).context("stat a namespace")?;
-    Ok((ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino))
+    let ours = File::open(&path).with_context(|| format!("open {path}"))?;
+    same(ours.as_fd(), namespace.as_fd())
+}
+
+fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool> {
+    let identity = |namespace| nix::sys::stat::fstat(namespace).map(|found| (found.st_dev, found.st_ino));
+    Ok(identity(one).context("stat a namespace")? == identity(other).context("stat a namespace")?)
 }
 
 /// Whether a namespace is the one that we are in.
@@ -237,7 +249,8 @@ mod tests {
             let listed = json!([{"type": "network", "path": path}]);
             format!("{:#}", Namespaces::open(&config(listed)).unwrap_err())
         };
-        assert_eq!(refused("/proc/self/ns/ipc"), "/proc/self/ns/ipc is a namespace of type ipc, not net");
+        let type_of = "linux.namespaces[0].path: /proc/self/ns/ipc is a namespace of type ipc, not net";
+        assert_eq!(refused("/proc/self/ns/ipc"), type_of);
         assert!(refused("/dev/null").contains("/dev/null is no namespace"));
         assert!(refused("/nonexistent").contains("open net namespace /nonexistent"));
     }

@@ -1,7 +1,7 @@
 //! What holds for every process of a container, for init and for those of `exec` alike: personality, memory policy, session keyring.
 //! `create` keeps it, when there is any, so that `exec` need not read the configuration again.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -10,7 +10,6 @@ use oci_spec::runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::id::ContainerId;
 use super::labels::Labels;
 use super::state::write_file;
 use crate::linux::bits::Bits;
@@ -48,9 +47,14 @@ impl Nature {
         Nature { personality, memory, callers_keyring }
     }
 
+    /// Of a container that asks for nothing.
+    pub fn is_plain(&self) -> bool {
+        *self == Nature::default()
+    }
+
     /// Keeps it for `exec` and hooks; of a container that asks for nothing, nothing.
     pub fn save(&self, dir: &Path) -> Result<()> {
-        if *self == Nature::default() {
+        if self.is_plain() {
             return Ok(());
         }
         write_file(&dir.join(FILE), &serde_json::to_vec(self)?)
@@ -65,14 +69,29 @@ impl Nature {
         }
     }
 
-    /// Joins the container's session keyring, whose label is the process's. `proc` is the host's.
-    pub fn join_keyring(&self, id: &ContainerId, labels: &Labels<'_>, proc: &Procfs) -> Result<()> {
+    /// Makes the container's session keyring, whose label is the process's. `proc` is the host's.
+    pub fn make_keyring(&self, name: &str, labels: &Labels<'_>, proc: &Procfs) -> Result<()> {
+        self.keyring(name, labels, proc, keyring::make_session)
+    }
+
+    /// Joins the session keyring that `make_keyring` has made.
+    pub fn join_keyring(&self, name: &str, labels: &Labels<'_>, proc: &Procfs) -> Result<()> {
+        self.keyring(name, labels, proc, keyring::join_session)
+    }
+
+    fn keyring(
+        &self,
+        name: &str,
+        labels: &Labels<'_>,
+        proc: &Procfs,
+        join: fn(&CStr) -> std::io::Result<()>,
+    ) -> Result<()> {
         if self.callers_keyring {
             return Ok(());
         }
-        let name = CString::new(format!("_ses.{id}")).context("name of the keyring")?;
+        let name = CString::new(name).context("name of the keyring")?;
         labels.while_making_keys(proc, || {
-            keyring::join_session(&name).context("join the session keyring (--no-new-keyring leaves the caller's)")
+            join(&name).context("join the session keyring (--no-new-keyring leaves the caller's)")
         })
     }
 

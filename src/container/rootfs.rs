@@ -12,7 +12,7 @@
 //! ```
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -68,7 +68,8 @@ pub struct Sources {
 
 impl Sources {
     /// Opens everything, in `create`: what is missing is told before anything is made.
-    pub fn open(bundle: &Bundle, _user_namespace: bool) -> Result<Sources> {
+    /// `joined` is the user namespace that the container joins.
+    pub fn open(bundle: &Bundle, joined: Option<BorrowedFd<'_>>) -> Result<Sources> {
         let root = Source::open(bundle.rootfs(), true, Symlinks::default())
             .context("root file system (root.path, relative to the bundle)")?;
         let mut binds = Vec::new();
@@ -77,7 +78,7 @@ impl Sources {
             let (kind, options) = entry::parse_entry(mount).with_context(|| format!("mount on {destination}"))?;
             binds.push(match (kind, mount.source()) {
                 (Kind::Bind { recursive }, Some(source)) => Some(
-                    open_bind(bundle, mount, bundle.dir.join(source), recursive, &options)
+                    open_bind(bundle, mount, bundle.dir.join(source), recursive, &options, joined)
                         .with_context(|| format!("source of the bind mount on {destination}"))?,
                 ),
                 _ => None,
@@ -104,10 +105,17 @@ impl Sources {
     }
 }
 
-fn open_bind(bundle: &Bundle, mount: &Mount, path: PathBuf, recursive: bool, options: &Options) -> Result<Source> {
+fn open_bind(
+    bundle: &Bundle,
+    mount: &Mount,
+    path: PathBuf,
+    recursive: bool,
+    options: &Options,
+    joined: Option<BorrowedFd<'_>>,
+) -> Result<Source> {
     let mut source = Source::open(path, recursive, options.symlinks)?;
-    if let Some((namespace, below)) = source::id_map(mount, options, &bundle.config).context("map its ids")? {
-        source.map_ids(&namespace, below).context("map its ids")?;
+    if let Some((namespace, below)) = source::id_map(mount, options, &bundle.config, joined).context("map its ids")? {
+        source.map_ids(namespace.as_fd(), below).context("map its ids")?;
     }
     Ok(source)
 }

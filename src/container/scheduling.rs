@@ -41,6 +41,10 @@ fn why_not(policy: Policy, error: &io::Error) -> &'static str {
         (Some(libc::EPERM), _) => {
             " (needs CAP_SYS_NICE or RLIMIT_NICE and RLIMIT_RTPRIO, and realtime also cpu time in the cgroup)"
         }
+        (Some(libc::EINVAL), Policy::SchedDeadline) => {
+            " (the period must be within the sysctls kernel.sched_deadline_period_min_us and _max_us; are the flags for this policy?)"
+        }
+        (Some(libc::EINVAL), _) => " (does this kernel know the flags for this policy?)",
         (Some(libc::EBUSY), Policy::SchedDeadline) => " (the CPUs have no such time left to promise)",
         _ => "",
     }
@@ -166,6 +170,6 @@ mod tests {
     fn a_policy_that_no_kernel_has_is_an_error_that_names_the_field() {
         let scheduler = serde_json::from_value(json!({"policy": "SCHED_ISO"})).unwrap();
         let error = format!("{:#}", schedule(&scheduler).unwrap_err());
-        assert!(error.starts_with("process.scheduler: set SCHED_ISO: "), "{error}");
+        assert!(error.starts_with("process.scheduler: set SCHED_ISO"), "{error}");
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::state::{State, Status, write_file};
-use super::{hooks, link, terminal};
+use super::{hooks, link, receiver};
 use crate::linux::seccomp;
 
 /// The compiled filter in a state directory.
@@ -105,7 +105,7 @@ impl Filter {
     /// Connects to the agent, so that one who is not there is told before anything is made.
     pub fn reach_agent(&self) -> Result<Option<Connection>> {
         let Some(agent) = self.agent.clone() else { return Ok(None) };
-        let socket = terminal::reach_socket(&agent.path).context("linux.seccomp.listenerPath")?;
+        let socket = receiver::reach("seccomp agent", &agent.path).context("linux.seccomp.listenerPath")?;
         Ok(Some(Connection { agent, socket }))
     }
 }

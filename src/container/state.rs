@@ -66,6 +66,9 @@ pub enum ContainerError {
     Damaged(ContainerId, String),
 }
 
+/// What to do about `ContainerError::NotStopped`.
+pub const STOP_FIRST: &str = "stop it, or give --force";
+
 impl std::error::Error for ContainerError {}
 
 impl fmt::Display for ContainerError {
@@ -76,7 +79,7 @@ impl fmt::Display for ContainerError {
                 write!(f, "container with given ID already exists: \"{id}\"; delete it, or choose another id")
             }
             ContainerError::NotStopped(id, found) => {
-                write!(f, "cannot delete container \"{id}\" that is not stopped: {found}")
+                write!(f, "cannot delete container \"{id}\" that is not stopped: {found}; {STOP_FIRST}")
             }
             ContainerError::WrongStatus { operation, found } => {
                 write!(f, "cannot {operation} a container in the {found} state")
@@ -199,6 +202,29 @@ pub struct State {
     /// It has lifecycle hooks, so there is a supervisor.
     pub has_hooks: bool,
     pub terminal: bool,
+    #[serde(default)]
+    pub kept: Kept,
+}
+
+/// What is beside the state, so that no verb looks for what is not there, nor reads the configuration for one fact.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// `seccomp.json`
+    pub filter: bool,
+    /// `nature.json`
+    pub nature: bool,
+    /// `rdt.json`
+    pub rdt: bool,
+    /// Init is PID 1 of a new namespace, so all others end with it (pid_namespaces(7)).
+    pub own_pids: bool,
+}
+
+impl Default for Kept {
+    /// Of a state that does not say: each is looked for, and each process is killed.
+    fn default() -> Kept {
+        Kept { filter: true, nature: true, rdt: true, own_pids: false }
+    }
 }
 
 impl State {
@@ -259,6 +285,12 @@ impl State {
             start::Waiting::NoMore => Status::Running,
         };
         (status, Some(init))
+    }
+
+    /// What the container's session keyring is called: as that of no other container, also not of one that has the same id under
+    /// another root.
+    pub fn keyring(&self) -> String {
+        format!("_ses.{}.{}-{}", self.id, self.creator.pid, self.creator.start_time)
     }
 
     /// The OCI state (runtime-spec, "State"), as `state` prints it and OCI hooks read it.
@@ -388,6 +420,7 @@ mod tests {
             cgroup: Cgroup::none(),
             rootless: false,
             has_hooks: false,
+            kept: Kept::default(),
             terminal: false,
         }
     }

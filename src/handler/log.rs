@@ -564,8 +564,9 @@ impl Mirror {
 pub fn last_stderr_lines(log: &Path, most: usize) -> io::Result<Stderr> {
     let file = crate::lifecycle::journal::open_regular(log)?;
     let mut input = BufReader::new(file.take(2 * MAX_CONTAINER));
-    let (mut line, mut lines, mut total) = (Vec::new(), VecDeque::new(), 0);
+    let (mut line, mut lines, mut total, mut printed) = (Vec::new(), VecDeque::new(), 0, false);
     while input.read_until(b'\n', &mut line)? > 0 {
+        printed = true;
         if let Some(text) = line.get(wall::RFC3339_LEN..).and_then(|rest| rest.strip_prefix(b" stderr ")) {
             total += 1;
             lines.push_back(last_words(text));
@@ -575,7 +576,7 @@ pub fn last_stderr_lines(log: &Path, most: usize) -> io::Result<Stderr> {
         }
         line.clear();
     }
-    Ok(Stderr { lines: lines.into(), total })
+    Ok(Stderr { lines: lines.into(), total, printed })
 }
 
 /// Copies a finished log to `DIR/ID/` (`--hook-log-dir`), making the directories (0700) where they are missing.
@@ -867,7 +868,7 @@ mod tests {
         log.write(Stream::Stderr, b"one\ntwo\nthree\x07\n");
         log.write(Stream::Stdout, b"not this\n");
         let stderr = last_stderr_lines(&log.finish().path.unwrap(), 2).unwrap();
-        assert_eq!(stderr, Stderr { lines: vec!["two".into(), "three\\u{7}".into()], total: 3 });
+        assert_eq!(stderr, Stderr { lines: vec!["two".into(), "three\\u{7}".into()], total: 3, printed: true });
     }
 
     #[test]

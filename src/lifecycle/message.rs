@@ -16,6 +16,8 @@ pub struct Stderr {
     pub lines: Vec<String>,
     /// How many lines there were in all.
     pub total: usize,
+    /// Whether there is anything that was printed, on stdout or here.
+    pub printed: bool,
 }
 
 /// The whole story of a hook that did not succeed, without the `bookend: ` in front.
@@ -47,7 +49,7 @@ pub fn hook_failed(id: &str, hook: Hook, entry: &Entry, ended: &Record, records:
     if let Some(aftermath) = aftermath(hook, notice.message.ends_with("(ignored)"), records) {
         let _ = writeln!(text, "  {aftermath}");
     }
-    if notice.log_path.is_some() {
+    if notice.log_path.is_some() && stderr.printed {
         let _ = writeln!(text, "  full output: bookend logs {id} --hook {hook}");
     }
     text
@@ -157,7 +159,8 @@ mod tests {
     fn a_failed_pre_stop_is_told_as_the_interface_has_it() {
         let entry =
             entry(Hook::PreStop, Handler::Exec { command: ["/bin/drain", "--wait", "20"].map(String::from).into() });
-        let stderr = Stderr { lines: vec!["connecting to db...".into(), "db not reachable".into()], total: 2 };
+        let stderr =
+            Stderr { lines: vec!["connecting to db...".into(), "db not reachable".into()], total: 2, printed: true };
         let ended = failed(Hook::PreStop, "Failed", "PreStopHook failed: exit code 3");
         let expected = "\
 preStop hook of container \"web\" failed after 1.2s: exit code 3
@@ -169,6 +172,8 @@ preStop hook of container \"web\" failed after 1.2s: exit code 3
   full output: bookend logs web --hook preStop
 ";
         assert_eq!(hook_failed("web", Hook::PreStop, &entry, &ended, &stopped(), &stderr), expected);
+        let silent = hook_failed("web", Hook::PreStop, &entry, &ended, &stopped(), &Stderr::default());
+        assert!(!silent.contains("full output"), "{silent}");
     }
 
     #[test]

@@ -108,19 +108,23 @@ pub fn inspect(sources: &Sources) -> Inspected {
     decide(sources, pod, image_signal, problems)
 }
 
-/// The plan of one container of a Pod that is read already, for who takes several of them. Of what its image says the
-/// stop signal counts, and nothing else.
-pub fn of_container(chosen: Chosen, image: &BTreeMap<String, String>) -> Result<Resolved, Invalid> {
-    let annotations = BTreeMap::new();
+/// The plan of one container of a Pod that is read already, for who takes several of them. What the Pod does not say a
+/// bundle may, by the annotations of its configuration and the file beside that; an image says its stop signal, likewise
+/// by an annotation, and nothing else.
+pub fn of_container(
+    chosen: Chosen,
+    annotations: &BTreeMap<String, String>,
+    bundle: Option<&Path>,
+) -> Result<Resolved, Invalid> {
     let mut problems = Problems::default();
-    let image_signal = annotations::image_stop_signal(image, &mut problems);
+    let image_signal = annotations::image_stop_signal(annotations, &mut problems);
     let name = chosen.name.clone();
     let sources = Sources {
         pod: None,
         container: None,
         lifecycle: None,
-        annotations: &annotations,
-        bundle: Path::new("/nonexistent"),
+        annotations,
+        bundle: bundle.unwrap_or(Path::new("/nonexistent")),
         id: &name,
         flags_are_global: false,
     };

@@ -125,6 +125,14 @@ pub fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) ->
     bpf(BPF_PROG_DETACH, &mut detach).map(drop)
 }
 
+/// A program by its number; None where there is no such program any more.
+fn program(id: u32) -> io::Result<Option<OwnedFd>> {
+    match bpf(BPF_PROG_GET_FD_BY_ID, &mut [id, 0, 0]) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        fd => Ok(Some(inherit::own(fd? as i32))),
+    }
+}
+
 /// The programs of this module that are attached to a cgroup itself.
 pub fn own_device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
     let mut ids = [0u32; MOST];
@@ -140,7 +148,8 @@ pub fn own_device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
     bpf(BPF_PROG_QUERY, &mut query)?;
     let mut programs = Vec::new();
     for id in ids.iter().take(query.count as usize) {
-        let program = inherit::own(bpf(BPF_PROG_GET_FD_BY_ID, &mut [*id, 0, 0])? as i32);
+        // Another's (systemd's) may have been put in the place of it since it was listed.
+        let Some(program) = program(*id)? else { continue };
         let mut info = Info { before: [0; 8], name: [0; 16] };
         let length = size_of::<Info>() as u32;
         let mut get = GetInfo { program: number(program.as_fd()), length, info: &raw mut info as u64 };
@@ -150,4 +159,19 @@ pub fn own_device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
         }
     }
     Ok(programs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_gone_is_no_error() {
+        match program(u32::MAX) {
+            Ok(None) => {}
+            // Not root: the kernel does not look.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }

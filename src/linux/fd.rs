@@ -111,11 +111,3 @@ pub fn stdio() -> [BorrowedFd<'static>; 3] {
     // SAFETY: `ensure_stdio` ran first in main, and nothing closes these three.
     [0, 1, 2].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })
 }
-
-/// The `CLONE_NEW*` flag of a namespace (ioctl_ns(2)).
-pub fn namespace_type(namespace: BorrowedFd<'_>) -> io::Result<i32> {
-    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
-    // SAFETY: NS_GET_NSTYPE takes no argument.
-    let kind = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) };
-    if kind < 0 { Err(io::Error::last_os_error()) } else { Ok(kind) }
-}

@@ -201,6 +201,10 @@ impl Supervisor {
             // ESRCH: its exit is about to be heard.
             let _ = super::signal_through(init.pidfd.as_fd(), signal);
         }
+        if signal == Signal::KILL {
+            // One that cannot be thawed is killed with the rest, or told when the control group is removed.
+            let _ = self.state.cgroup.let_die();
+        }
     }
 
     /// S-20. Without a control group it is who came to us, the nearest subreaper, when its parent ended.
@@ -216,7 +220,7 @@ impl Supervisor {
 
     fn thaw(&mut self) {
         if !self.state.cgroup.is_none() && self.state.cgroup.is_frozen().unwrap_or(false) {
-            // What stays frozen is killed at the end of the grace period; cgroup.kill and SIGKILL reach frozen processes.
+            // What stays frozen is killed at the end of the grace period.
             let _ = self.state.cgroup.thaw();
         }
     }

@@ -575,6 +575,22 @@ fn wait_child(child: &mut Child) -> i32 {
     }
 }
 
+/// One message of a connection, and the descriptor that came with it.
+pub fn receive_descriptor(stream: &std::os::unix::net::UnixStream) -> (Vec<u8>, Option<std::os::fd::OwnedFd>) {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    let mut bytes = vec![0; 64 * 1024];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [std::io::IoSliceMut::new(&mut bytes)];
+    let length = recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap().bytes;
+    bytes.truncate(length);
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    (bytes, descriptor)
+}
+
 /// Where the root file systems are that `scripts/test` makes. By hand they are made on first use.
 pub fn bundles() -> PathBuf {
     if let Some(dir) = std::env::var_os("BOOKEND_TEST_BUNDLES") {

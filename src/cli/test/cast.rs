@@ -108,8 +108,15 @@ fn player(
     if !problems.errors.is_empty() {
         bail!(Invalid { problems: problems.errors.iter().map(ToString::to_string).collect() });
     }
-    let scene = Scene::of(Scenery::of(args, &chosen.name)?, &container, chosen.role, warnings)?;
-    let resolved = source::of_container(chosen.clone(), &scene.image_annotations())?;
+    let scenery = Scenery::of(args, &chosen.name)?;
+    let scene = Scene::of(scenery, &container, chosen.role, warnings)?;
+    let resolved = match scenery {
+        // What names no hook in the Pod may have them in its bundle, as under `run`; an init container has none.
+        Scenery::Bundle(bundle) if chosen.role != Role::Init => {
+            source::of_container(chosen.clone(), &scene.annotations(), Some(bundle))?
+        }
+        _ => source::of_container(chosen.clone(), &scene.image_annotations(), None)?,
+    };
     warnings.extend(resolved.warnings);
     let mut plan = resolved.plan;
     manner.apply(&mut plan);

@@ -131,10 +131,17 @@ impl Scene {
         Ok(Scene { config, ground, rootless })
     }
 
+    /// Those of the bundle; of the image the stop signal.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let given = self.config["annotations"].as_object().into_iter().flatten();
+        given.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    }
+
     /// The stop signal that comes with the image, as annotations say it.
     pub fn image_annotations(&self) -> BTreeMap<String, String> {
-        let signal = self.config["annotations"][IMAGE_STOP_SIGNAL].as_str();
-        signal.map(|signal| (IMAGE_STOP_SIGNAL.to_owned(), signal.to_owned())).into_iter().collect()
+        let mut annotations = self.annotations();
+        annotations.retain(|key, _| key == IMAGE_STOP_SIGNAL);
+        annotations
     }
 }
 
@@ -221,6 +228,7 @@ impl Stage {
             log_format: LogFormat::Text,
             debug: false,
             quiet: true,
+            criu: None,
             systemd_cgroup: false,
             rootless: if self.rootless { Rootless::True } else { Rootless::Auto },
             hooks: Default::default(),
@@ -233,6 +241,7 @@ impl Stage {
             bundle: self.dir.join("bundle"),
             console_socket: None,
             pid_file: None,
+            pidfd_socket: None,
             preserve_fds: 0,
             no_pivot: false,
             no_new_keyring: false,
@@ -321,6 +330,7 @@ fn adapt(given: &Value) -> Value {
         }
     }
     config["hostname"] = given["hostname"].as_str().unwrap_or("bookend").into();
+    config["annotations"] = given.get("annotations").cloned().unwrap_or_else(|| json!({}));
     config
 }
 

@@ -58,8 +58,33 @@ impl Check<'_> {
                 self.problem(&field, "only for SCHED_DEADLINE; remove it");
             }
         }
+        match policy {
+            "SCHED_ISO" => {
+                self.problem("process.scheduler.policy", "no kernel has SCHED_ISO; use another, or remove it")
+            }
+            "SCHED_DEADLINE" => self.deadline(),
+            _ => {}
+        }
         let names = SCHEDULER_FLAGS.map(|(name, _)| name);
         self.all_of("process.scheduler.flags", &names);
+    }
+
+    /// What sched(7) demands of the three times, for which the kernel has one error number.
+    fn deadline(&mut self) {
+        /// The kernel's own clock is not finer.
+        const LEAST: u64 = 1024;
+        let [runtime, deadline, period] = ["runtime", "deadline", "period"]
+            .map(|time| self.get(&format!("process.scheduler.{time}")).as_u64().unwrap_or(0));
+        if runtime < LEAST {
+            let problem = format!("missing or too short: SCHED_DEADLINE needs {LEAST} ns or more");
+            self.problem("process.scheduler.runtime", problem);
+        }
+        if deadline < runtime.max(1) {
+            self.problem("process.scheduler.deadline", "missing or shorter than runtime");
+        }
+        if (1..deadline).contains(&period) {
+            self.problem("process.scheduler.period", "shorter than deadline");
+        }
     }
 
     fn io_priority(&mut self) {
@@ -157,7 +182,8 @@ mod tests {
     #[test]
     fn every_scheduler_flag_of_the_specification_is_read() {
         let flags = super::SCHEDULER_FLAGS.map(|(name, _)| name);
-        let scheduler = json!({"policy": "SCHED_DEADLINE", "flags": flags, "runtime": 1, "deadline": 2, "period": 3});
+        let scheduler =
+            json!({"policy": "SCHED_DEADLINE", "flags": flags, "runtime": 1024, "deadline": 2048, "period": 4096});
         let (spec, _) = with("/process/scheduler", scheduler).unwrap();
         let scheduler = spec.process().as_ref().unwrap().scheduler().clone().unwrap();
         assert_eq!(scheduler.flags().as_ref().unwrap().len(), flags.len());

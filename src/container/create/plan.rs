@@ -15,13 +15,16 @@ use crate::container::labels::{self, Labels};
 use crate::container::namespaces::Namespaces;
 use crate::container::nature::Nature;
 use crate::container::seccomp::{Connection, Filter};
-use crate::container::{net_devices, process, rdt, terminal};
+use crate::container::state::Kept;
+use crate::container::{net_devices, process, rdt, receiver};
 
 pub(super) struct Plan {
     /// Sockets that our own caller passed by LISTEN_FDS.
     pub listen_fds: u32,
     /// Who gets the master of the terminal.
     pub console: Option<OwnedFd>,
+    /// Who gets a pidfd of init.
+    pub pidfd_socket: Option<OwnedFd>,
     pub filter: Option<Filter>,
     /// Of its seccomp filter.
     pub agent: Option<Connection>,
@@ -40,6 +43,8 @@ impl Plan {
         let listen_fds = process::listen_fds();
         process::check_passed(listen_fds + options.preserve_fds)?;
         let console = reach_console(config, options)?;
+        let watcher = options.pidfd_socket.as_deref();
+        let pidfd_socket = watcher.map(|path| receiver::reach(receiver::PIDFD, path)).transpose()?;
         let (filter, warnings) = Filter::of(config)?;
         let agent = filter.as_ref().map_or(Ok(None), Filter::reach_agent)?;
         let namespaces = Namespaces::open(config)?;
@@ -50,7 +55,17 @@ impl Plan {
         let cgroup = plan_cgroup(config, id, options)?;
         let scope = plan_scope(&cgroup, id, config)?;
         let nature = Nature::of(config, options.no_new_keyring);
-        Ok(Plan { listen_fds, console, filter, agent, namespaces, nature, rdt, cgroup, scope, warnings })
+        Ok(Plan { listen_fds, console, pidfd_socket, filter, agent, namespaces, nature, rdt, cgroup, scope, warnings })
+    }
+
+    /// What `save` will keep, and what else later verbs want to know of the configuration.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            filter: self.filter.is_some(),
+            nature: !self.nature.is_plain(),
+            rdt: self.rdt.is_some(),
+            own_pids: self.namespaces.is_new(Kind::Pid),
+        }
     }
 
     /// Keeps what `exec` and `delete` need, where there is any.
@@ -65,7 +80,7 @@ fn reach_console(config: &Spec, options: &CreateOptions) -> Result<Option<OwnedF
     let wants = config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
     match &options.console_socket {
         None => Ok(None),
-        Some(path) if wants => terminal::reach_socket(path).map(Some),
+        Some(path) if wants => receiver::reach(receiver::CONSOLE, path).map(Some),
         Some(_) => bail!(
             "a console socket needs a process with a terminal: set process.terminal, or leave --console-socket out"
         ),

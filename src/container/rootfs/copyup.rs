@@ -14,7 +14,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::path::{O_PATH, link_to};
+use super::path::{O_PATH, is_mount, link_to};
 
 /// No honest image nests deeper, and each level holds two descriptors.
 const DEPTH: usize = 128;
@@ -26,7 +26,7 @@ const VALUE: usize = 64 << 10;
 
 /// Copies what is in `from` into the empty directory `to`, and what `from` itself is: owner, attributes and times.
 pub(super) fn copy(from: impl AsFd, to: impl AsFd) -> Result<()> {
-    let mut copier = Copier { device: fstat(&from)?.st_dev, files: 0 };
+    let mut copier = Copier { files: 0 };
     let readable = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let from = openat(&from, ".", readable, Mode::empty())?;
     let to = openat(&to, ".", readable, Mode::empty())?;
@@ -35,7 +35,6 @@ pub(super) fn copy(from: impl AsFd, to: impl AsFd) -> Result<()> {
 }
 
 struct Copier {
-    device: u64,
     files: usize,
 }
 
@@ -64,20 +63,23 @@ impl Copier {
         let source = openat(from, name, O_PATH | OFlags::NOFOLLOW, Mode::empty())?;
         let found = fstat(&source)?;
         let kind = FileType::from_raw_mode(found.st_mode);
+        // What is mounted there is not of the image, also where it is a bind mount of the same file system.
+        let foreign = is_mount(&source)?;
         let reopen = |flags| openat(CWD, link_to(&source), flags | OFlags::CLOEXEC, Mode::empty());
         match kind {
             FileType::Directory => {
                 mkdirat(to, name, Mode::RWXU)?;
                 let made = openat(to, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-                // What is mounted there is not of the image.
-                if found.st_dev == self.device {
+                if !foreign {
                     self.contents(reopen(OFlags::RDONLY | OFlags::DIRECTORY)?.as_fd(), made.as_fd(), depth + 1)?;
                 }
             }
             FileType::RegularFile => {
                 let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mut made = File::from(openat(to, name, new, Mode::RUSR | Mode::WUSR)?);
-                io::copy(&mut File::from(reopen(OFlags::RDONLY)?), &mut made)?;
+                if !foreign {
+                    io::copy(&mut File::from(reopen(OFlags::RDONLY)?), &mut made)?;
+                }
             }
             FileType::Symlink => symlinkat(readlinkat(&source, "", Vec::new())?, to, name)?,
             // Whoever bound it is not there.
@@ -130,7 +132,8 @@ fn copy_attributes(from: BorrowedFd, to: BorrowedFd) -> Result<()> {
         let shown = || format!("extended attribute {:?}", String::from_utf8_lossy(name));
         let length = getxattr(&from, name, &mut value[..]).with_context(shown)?;
         match setxattr(&to, name, &value[..length], XattrFlags::empty()) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => {}
+            // EINVAL: an ACL or capabilities with ids that our user namespace does not have.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL) => {}
             Err(error) => return Err(io::Error::from(error)).with_context(shown),
         }
     }

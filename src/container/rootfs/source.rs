@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
+use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
 
 use super::aside;
@@ -15,7 +15,10 @@ use super::options::{Options, Symlinks};
 use super::path::{O_PATH, same_file};
 use super::tree::Tree;
 use crate::container::idmap;
+use crate::linux::capability;
 use crate::linux::mount::map_ids;
+
+const CAP_SYS_ADMIN: u32 = 21;
 
 /// A bind source or the root file system, as `create` saw it and as init finds it again.
 #[derive(Debug)]
@@ -38,12 +41,12 @@ impl Source {
     }
 
     /// Copies it with the ids of a user namespace (config.md "mounts", `uidMappings`).
-    pub fn map_ids(&mut self, namespace: &OwnedFd, recursive: bool) -> Result<()> {
+    pub fn map_ids(&mut self, namespace: BorrowedFd<'_>, recursive: bool) -> Result<()> {
         if aside::is_needed() {
             bail!("id-mapped mounts need open_tree and move_mount, which the kernel or a seccomp filter refuses");
         }
         let tree = Tree::copy_of(&self.seen, self.recursive)?;
-        map_ids(&tree, recursive, namespace.as_fd()).map_err(|error| match error.raw_os_error() {
+        map_ids(&tree, recursive, namespace).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSYS) => anyhow!("id-mapped mounts need Linux 5.12 and mount_setattr: {error}"),
             Some(libc::EPERM) => {
                 anyhow!("{error}: id-mapped mounts need root of the host, and a source that is not id-mapped already")
@@ -103,25 +106,33 @@ fn open_source(path: &Path, symlinks: Symlinks) -> Result<OwnedFd> {
 }
 
 /// The user namespace whose ids a bind mount has, and whether all below it have them too: that of its own mappings, else,
-/// with the option `idmap` or `ridmap`, the container's.
-pub(super) fn id_map(mount: &Mount, options: &Options, config: &Spec) -> Result<Option<(OwnedFd, bool)>> {
-    let recursive = options.idmap == Some(true);
+/// with the option `idmap` or `ridmap`, the container's, which is `joined` where it is not a new one.
+pub(super) fn id_map(
+    mount: &Mount,
+    options: &Options,
+    config: &Spec,
+    joined: Option<BorrowedFd<'_>>,
+) -> Result<Option<(OwnedFd, bool)>> {
     let given = |maps: &Option<Vec<LinuxIdMapping>>| maps.clone().filter(|maps| !maps.is_empty());
-    if let (Some(uids), Some(gids)) = (given(mount.uid_mappings()), given(mount.gid_mappings())) {
-        return Ok(Some((idmap::namespace(&uids, &gids)?, recursive)));
-    }
-    if options.idmap.is_none() {
+    let pair = |uids, gids| given(uids).zip(given(gids));
+    let own = pair(mount.uid_mappings(), mount.gid_mappings());
+    if own.is_none() && options.idmap.is_none() {
         return Ok(None);
     }
-    let linux = config.linux().as_ref().context("linux is missing")?;
-    let user = linux.namespaces().iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::User);
-    let joined = user.and_then(|namespace| namespace.path().as_deref()).filter(|path| !path.as_os_str().is_empty());
-    let namespace = match joined {
-        Some(path) => std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?.into(),
-        None => {
-            let maps = |maps: &Option<Vec<LinuxIdMapping>>| maps.clone().unwrap_or_default();
-            idmap::namespace(&maps(linux.uid_mappings()), &maps(linux.gid_mappings()))?
+    // First of all: who may not mount is told so of the calls for it too, as if they were not there.
+    if capability::get().context("capget")?.effective & 1 << CAP_SYS_ADMIN == 0 {
+        bail!("id-mapped mounts need root of the host (CAP_SYS_ADMIN): leave the mappings, idmap and ridmap out");
+    }
+    let linux = config.linux().as_ref();
+    let containers = || linux.and_then(|linux| pair(linux.uid_mappings(), linux.gid_mappings()));
+    let namespace = match (own, joined) {
+        (Some((uids, gids)), _) => idmap::namespace(&uids, &gids)?,
+        (None, Some(joined)) => joined.try_clone_to_owned().context("dup")?,
+        (None, None) => {
+            let (uids, gids) =
+                containers().context("the container has no user namespace of its own to take ids from")?;
+            idmap::namespace(&uids, &gids)?
         }
     };
-    Ok(Some((namespace, recursive)))
+    Ok(Some((namespace, options.idmap == Some(true))))
 }

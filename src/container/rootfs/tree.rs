@@ -65,7 +65,7 @@ impl Tree {
         }
         for option in &options.data {
             match option.split_once('=') {
-                Some((key, value)) => mount::fsconfig_set_string(&context, key, value),
+                Some((key, value)) => mount::fsconfig_set_string(&context, key, unquoted(key, value)),
                 None => mount::fsconfig_set_flag(&context, option.as_str()),
             }
             .map_err(tell)
@@ -94,13 +94,14 @@ impl Tree {
         let flags =
             old_flags(libc::ST_RELATIME, &attributes) | superblock | MsFlags::from_bits_retain(options.old_flags);
         let aside = Aside::new(Place::Directory)?;
-        let fd = aside.mount(Some(source), Some(kind), flags, &options.data.join(",")).map_err(|error| match error
-            .raw_os_error()
-        {
-            Some(libc::ENODEV) => anyhow!("the kernel knows no file system {kind:?}"),
-            Some(libc::EINVAL) => anyhow!("{error}: perhaps an option of {:?}", options.data.join(",")),
-            _ => anyhow!(error),
-        })?;
+        let fd =
+            aside.mount(Some(source), Some(kind), flags, &mount_data(&options.data)).map_err(|error| {
+                match error.raw_os_error() {
+                    Some(libc::ENODEV) => anyhow!("the kernel knows no file system {kind:?}"),
+                    Some(libc::EINVAL) => anyhow!("{error}: perhaps an option of {:?}", mount_data(&options.data)),
+                    _ => anyhow!(error),
+                }
+            })?;
         Ok(Tree { fd, aside: Some(aside) })
     }
 
@@ -185,6 +186,24 @@ fn is_hidden(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOSYS) || refused()
 }
 
+/// The options whose value is an SELinux context, with commas between its categories (mount(8)).
+const CONTEXTS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+
+/// The options as mount(2) takes them, in one string in which quotes keep the commas of a context.
+fn mount_data(options: &[String]) -> String {
+    let quoted = |option: &String| match option.split_once('=') {
+        Some((key, value)) if CONTEXTS.contains(&key) => format!("{key}=\"{}\"", unquoted(key, value)),
+        _ => option.clone(),
+    };
+    options.iter().map(quoted).collect::<Vec<_>>().join(",")
+}
+
+/// A value as fsconfig(2) takes it, alone, where quotes would belong to it. Some write them as mount(2) wants them.
+fn unquoted<'a>(key: &str, value: &'a str) -> &'a str {
+    let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    inner.filter(|_| CONTEXTS.contains(&key)).unwrap_or(value)
+}
+
 fn no_recursion() -> io::Error {
     io::Error::other(
         "recursive mount options need mount_setattr (Linux 5.12), which the kernel or a seccomp filter refuses",
@@ -248,6 +267,18 @@ mod tests {
             assert_eq!(flags, MsFlags::from_bits_retain(bits) | MsFlags::MS_RDONLY | MsFlags::MS_STRICTATIME);
         }
         assert!(old_flags(libc::ST_NOATIME | libc::ST_RELATIME, &set_readonly).contains(MsFlags::MS_NOATIME));
+    }
+
+    #[test]
+    fn a_context_with_commas_is_quoted_for_mount_and_bare_for_fsconfig() {
+        let options = ["mode=755", "context=u:r:t:s0:c1,c2", "rootcontext=\"u:r:t:s0:c1,c2\"", "noswap"];
+        let options = options.map(str::to_owned);
+        let expected = "mode=755,context=\"u:r:t:s0:c1,c2\",rootcontext=\"u:r:t:s0:c1,c2\",noswap";
+        assert_eq!(mount_data(&options), expected);
+        assert_eq!(mount_data(&[]), "");
+        assert_eq!(unquoted("context", "\"u:r:t:s0:c1,c2\""), "u:r:t:s0:c1,c2");
+        assert_eq!(unquoted("context", "u:r:t:s0:c1,c2"), "u:r:t:s0:c1,c2");
+        assert_eq!(unquoted("lowerdir", "\"a\""), "\"a\"");
     }
 
     #[test]

@@ -76,15 +76,12 @@ pub fn cases() -> Vec<Case> {
         refused("a variable without a value", "/process/env", json!(["NOVALUE"])),
         refused("a mount without a destination", "/mounts/0", json!({ "type": "proc", "source": "proc" }))
             .alone("create error", "refused by name before it is tried"),
+        // Deprecated (config.md, mounts), and taken as below the root.
         refused(
             "a relative destination",
             "/mounts/0",
             json!({ "destination": "proc", "type": "proc", "source": "proc" }),
-        )
-        .alone("create exit", "pending: deprecated (config.md, mounts), and to be taken as below /")
-        .alone("create error", "pending: deprecated (config.md, mounts), and to be taken as below /")
-        .alone("state exit", "pending: deprecated (config.md, mounts), and to be taken as below /")
-        .alone("state error", "pending: deprecated (config.md, mounts), and to be taken as below /"),
+        ),
         refused("a terminal without a socket", "/process/terminal", json!(true)),
         refused("a hostname that is too long", "/hostname", json!("x".repeat(80))),
         refused("an OOM score out of range", "/process/oomScoreAdj", json!(2000)),

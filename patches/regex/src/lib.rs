@@ -1,0 +1,3 @@
+//! What oci-spec uses of regex: `Regex`, for one list of processors (`process.execCPUAffinity`).
+
+pub use regex_lite::Regex;
