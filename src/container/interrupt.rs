@@ -10,6 +10,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::linux::signals;
+
 /// A signal came before the container was made; nothing is kept of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted(pub Signal);
@@ -32,11 +34,24 @@ pub struct HeldSignals {
 }
 
 impl HeldSignals {
+    /// Without those that our caller has had us ignore (nohup(1), the `&` of a script) or has blocked: blocked by us too they would
+    /// be queued, and end us all the same.
     pub fn begin() -> Result<HeldSignals> {
+        HeldSignals::without(SigSet::thread_get_mask().context("read the signal mask")?)
+    }
+
+    /// The same for a process that has blocked them itself, to read them.
+    pub fn begin_among_blocked() -> Result<HeldSignals> {
+        HeldSignals::without(SigSet::empty())
+    }
+
+    fn without(spared: SigSet) -> Result<HeldSignals> {
         let mut held = SigSet::empty();
-        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]
-            .into_iter()
-            .for_each(|signal| held.add(signal));
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
+            if !spared.contains(signal) && !signals::is_ignored(signal).context("read a signal's action")? {
+                held.add(signal);
+            }
+        }
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut before)).context("block signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;

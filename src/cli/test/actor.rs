@@ -24,6 +24,7 @@ use super::stage::{self, Stage};
 use super::wire::{Act, Lines, Order, Part, Story, Word, tell};
 use super::{listeners, spent};
 use crate::container::id::ContainerId;
+use crate::container::interrupt::HeldSignals;
 use crate::container::state::State;
 use crate::foreign::legible;
 use crate::handler::log::{file_name, last_stderr_lines};
@@ -159,7 +160,8 @@ impl Actor {
             supervised: true,
         };
         let (output, theirs) = fork::pipe()?;
-        let made = with_output(theirs, || run::launch(&global, &stage.create_args(&id), &prepared))?;
+        let held = HeldSignals::begin_among_blocked()?;
+        let made = with_output(theirs, || run::launch(&global, &stage.create_args(&id), &prepared, held))?;
         made.map_err(|error| unmade(error, &part.plan.container))?;
         let dir = global.root()?.container(&id);
         Ok(Actor {
