@@ -152,6 +152,7 @@ fn run_one(hook: &Hook, state: &State, status: Status, held: Option<&HeldSignals
     command.stdin(stdin).process_group(0);
     command.stdout(output.try_clone().context("dup")?).stderr(output.try_clone().context("dup")?);
     spawn::unblock_signals(&mut command);
+    spawn::pass_nothing(&mut command);
     let mut child = command.spawn().context("spawn")?;
     let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
     let status = wait(&mut child, limit.map(Duration::from_secs), held)?;
@@ -241,6 +242,14 @@ mod tests {
         );
         assert_eq!(state["annotations"]["a"], "b");
         assert_eq!(lines.next(), Some("value=x none"));
+    }
+
+    #[test]
+    fn a_hook_gets_no_descriptor_that_our_caller_has_left_open() {
+        let left = std::io::pipe().unwrap();
+        rustix::io::fcntl_setfd(&left.0, rustix::io::FdFlags::empty()).unwrap();
+        let script = format!("[ ! -e /proc/self/fd/{} ]", std::os::fd::AsRawFd::as_raw_fd(&left.0));
+        run_one(&hook(&script, 60), &state(), Status::Creating, None).unwrap();
     }
 
     #[test]
