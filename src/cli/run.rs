@@ -98,7 +98,7 @@ fn foreground(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Res
     // The lock of the birth ends here, so that others may exec, kill and delete.
     created.keep();
     drop(created);
-    held.leave_blocked();
+    supervisor.interrupt = Some(held.leave_blocked());
     supervisor.start();
     let ended = supervisor.run();
     drop(supervisor.relay.take());
