@@ -653,8 +653,9 @@ on_each_version!(unified_is_for_the_v2_tree_alone, |name: &str| {
 const WITH_NETWORK: &str = "BOOKEND_TEST_WITH_NETWORK";
 
 /// The test once more in a mount namespace that has the v1 network controllers, which few hosts mount.
+/// Alone: /proc/PID/cgroup of every process has the hierarchy meanwhile, and other tests compare that.
 #[test]
-fn a_networks_class_and_priorities_read_back() {
+fn a_networks_class_and_priorities_read_back_alone() {
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: needs root");
         return;
@@ -671,7 +672,7 @@ fn a_networks_class_and_priorities_read_back() {
         let output = Command::new("unshare")
             .args(["-m", "sh", "-c", script])
             .arg(std::env::current_exe().unwrap())
-            .arg("a_networks_class_and_priorities_read_back")
+            .arg("a_networks_class_and_priorities_read_back_alone")
             .arg(directory.path())
             .env(WITH_NETWORK, "1")
             .output()

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Fixture, Running, Scratch, bookend, bundles, cgroups_named, needs_root, repository};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
@@ -123,6 +123,43 @@ fn a_detached_run_is_ended_wherever_it_hangs() {
 fn a_detached_run_with_lifecycle_hooks_passes_the_signal_on_to_who_makes_the_container() {
     for point in ["createRuntime", "createContainer"] {
         is_ended_by(Signal::SIGINT, hanging_at(point).hook("preStop", "true"), &["run", "--detach"]);
+    }
+}
+
+/// `verb` with SIGINT and SIGTERM ignored, as by nohup or in the background of a script; in a thread that blocks SIGHUP, that is
+/// blocked too.
+fn ignoring(c: &Fixture, verb: &[&str]) -> Running {
+    let bundle = c.bundle();
+    let whole = c.command(&[verb, &["--bundle", bundle.to_str().unwrap(), &c.id]].concat());
+    let out = c.scratch.path().join("out");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "trap '' INT TERM; exec \"$@\"", "sh"]).arg(whole.get_program()).args(whole.get_args());
+    command.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let file = fs::File::create(&out).unwrap();
+    command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGHUP);
+    blocked.thread_block().unwrap();
+    let child = command.spawn().unwrap();
+    blocked.thread_unblock().unwrap();
+    Running { child, out }
+}
+
+#[test]
+fn what_a_caller_ignores_or_blocks_interrupts_nothing() {
+    for (verb, status) in [(&["create"][..], "created"), (&["run", "--detach"], "running")] {
+        let c = Fixture::busybox();
+        let (reached, go) = (c.scratch.path().join("reached"), c.scratch.path().join("go"));
+        let script = format!("touch {}; until [ -e {} ]; do sleep 0.02; done", reached.display(), go.display());
+        let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+        let c = c.with(|config| config["hooks"]["createRuntime"] = json!([hook]));
+        c.write();
+        let running = ignoring(&c, verb);
+        wait_for_the_hook(&c);
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().for_each(|signal| running.signal(signal));
+        fs::write(go, "").unwrap();
+        running.wait().ok();
+        assert_eq!(c.status(), status);
     }
 }
 

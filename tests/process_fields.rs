@@ -221,6 +221,12 @@ impl Drop for Pair {
     }
 }
 
+/// Gives this thread, and all that it calls, a host of its own as far as the network goes: what it adds there cannot be there already
+/// for another run.
+fn enter_own_network() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+}
+
 fn ip(args: &[&str]) {
     let output = Command::new("ip").args(args).output().unwrap();
     assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -232,6 +238,7 @@ fn a_network_device_moves_with_its_addresses_under_its_new_name_and_is_up() {
     if !needs_root(test) || !common::needs_tool(test, "ip") {
         return;
     }
+    enter_own_network();
     let pair = Pair::new("fla");
     ip(&["address", "add", "192.0.2.7/24", "dev", &pair.0]);
     ip(&["-6", "address", "add", "2001:db8::7/64", "dev", &pair.0, "nodad"]);
@@ -248,12 +255,17 @@ fn a_network_device_moves_with_its_addresses_under_its_new_name_and_is_up() {
 fn as_given(pair: &Pair) -> String {
     let shown = |args: &[&str]| {
         let output = Command::new("ip").args(args).args(["dev", &pair.0]).output().unwrap();
-        // The rest are states and times, and numbers that a new life of the device changes.
-        let words = ["state", "qlen", "valid_lft", "forever", "linkdown", "pref", "medium"];
-        let is_kept = |word: &&str| !words.contains(word) && !word.ends_with("sec");
+        // The rest are states, and numbers that a new life of the device changes.
+        let words = ["state", "qlen", "linkdown", "pref", "medium"];
+        let is_kept = |word: &&str| !words.contains(word);
+        // A time that is left, up to the next full hundred seconds.
+        let round = |word: &str| match word.strip_suffix("sec").and_then(|seconds| seconds.parse::<u32>().ok()) {
+            Some(seconds) => format!("{}sec", seconds.next_multiple_of(100)),
+            None => word.to_owned(),
+        };
         let text = String::from_utf8(output.stdout).unwrap();
         let lines = text.lines().filter(|line| !line.contains("fe80:"));
-        let kept = lines.map(|line| line.split_whitespace().filter(is_kept).collect::<Vec<_>>().join(" "));
+        let kept = lines.map(|line| line.split_whitespace().filter(is_kept).map(round).collect::<Vec<_>>().join(" "));
         let mut kept: Vec<String> = kept.collect();
         kept.sort();
         kept.join("\n")
@@ -271,6 +283,7 @@ fn a_create_that_fails_gives_a_network_device_back_as_it_was() {
     if !needs_root(test) || !common::needs_tool(test, "ip") {
         return;
     }
+    enter_own_network();
     let pair = Pair::new("flb");
     let peer = format!("p{}", pair.0);
     ip(&["link", "set", &peer, "up"]);
@@ -286,7 +299,7 @@ fn a_create_that_fails_gives_a_network_device_back_as_it_was() {
         "valid_lft",
         "9000",
         "preferred_lft",
-        "9000",
+        "4500",
         "dev",
         &pair.0,
     ]);
@@ -295,7 +308,10 @@ fn a_create_that_fails_gives_a_network_device_back_as_it_was() {
     ip(&["route", "add", "203.0.113.128/25", "via", "192.0.2.1", "src", "192.0.2.9", "mtu", "1300", "dev", &pair.0]);
     ip(&["-6", "route", "add", "2001:db8:1::/64", "via", "2001:db8::1", "metric", "9", "dev", &pair.0]);
     let before = as_given(&pair);
-    for wanted in ["metric 77", "noprefixroute", &label, "table 4711", "mtu 1300", "2001:db8:1::/64 via 2001:db8::1"] {
+    let lifetimes = "valid_lft 9000sec preferred_lft 4500sec";
+    for wanted in
+        ["metric 77", lifetimes, "noprefixroute", &label, "table 4711", "mtu 1300", "2001:db8:1::/64 via 2001:db8::1"]
+    {
         assert!(before.contains(wanted), "{wanted} is not in {before}");
     }
     let c = Fixture::busybox().own_network().entrypoint(["/no/such/program"]);
@@ -310,6 +326,7 @@ fn a_device_that_cannot_be_moved_is_as_it_was_and_so_are_those_before_it() {
     if !needs_root(test) || !common::needs_tool(test, "ip") {
         return;
     }
+    enter_own_network();
     let (pair, bridge) = (Pair::new("flc"), Bridge(format!("flz{}", std::process::id() % 100_000)));
     ip(&["link", "add", &bridge.0, "type", "bridge"]);
     ip(&["link", "set", &pair.0, "master", &bridge.0, "up"]);
@@ -423,18 +440,20 @@ impl Profile {
     fn loaded(name: &str) -> Profile {
         let profile = Profile(format!("bookend-test-{}-{name}", std::process::id()));
         let rules = "file, capability, network, signal, ptrace, mount, umount, unix, deny /denied/** w,";
-        profile.parser("--replace", &format!("profile {} flags=(attach_disconnected) {{ {rules} }}\n", profile.0));
+        let text = format!("profile {} flags=(attach_disconnected) {{ {rules} }}\n", profile.0);
+        assert!(profile.parser("--replace", &text), "the profile cannot be loaded");
         profile
     }
 
-    fn parser(&self, action: &str, text: &str) {
+    /// Whether it was done.
+    fn parser(&self, action: &str, text: &str) -> bool {
         let mut parser = Command::new("apparmor_parser")
             .args([action, "--skip-cache", "--quiet"])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
         parser.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        assert!(parser.wait().unwrap().success());
+        parser.wait().unwrap().success()
     }
 
     /// What the kernel says of a process that it confines.
@@ -445,7 +464,9 @@ impl Profile {
 
 impl Drop for Profile {
     fn drop(&mut self) {
-        self.parser("--remove", &format!("profile {} {{ }}\n", self.0));
+        let removed = self.parser("--remove", &format!("profile {} {{ }}\n", self.0));
+        // One that could not be loaded is not there, and has been told.
+        assert!(removed || std::thread::panicking(), "the profile cannot be removed");
     }
 }
 

@@ -47,6 +47,19 @@ fn s19_the_entrypoint_exec_and_hooks_have_the_filter() {
 }
 
 #[test]
+fn s19_exec_makes_no_process_without_the_filter_that_the_container_has() {
+    let rule = json!({"names": ["sync"], "action": "SCMP_ACT_KILL_PROCESS"});
+    let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+    let c = filtered(Fixture::busybox().shell("exec sleep 60"), seccomp, true).started();
+    let file = c.root().join(&c.id).join("seccomp.json");
+    let kept = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    c.exec("true").fails(125).says("the filter of the container: is gone from ");
+    fs::write(&file, kept).unwrap();
+    c.exec("true").ok();
+}
+
+#[test]
 fn s19_a_call_that_kills_ends_the_process_with_sigsys() {
     let rule = json!({"names": ["sync"], "action": "SCMP_ACT_KILL_PROCESS"});
     let c =

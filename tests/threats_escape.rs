@@ -71,6 +71,18 @@ fn call_of(binary: &Path, fixture: &Fixture, args: &[&str]) -> Command {
 }
 
 #[test]
+fn s1_nothing_is_entered_by_a_program_that_could_be_written_to() {
+    let c = Fixture::busybox();
+    c.write();
+    let mut command = c.command(&["run", "--bundle", c.bundle().to_str().unwrap(), &c.id]);
+    command.env("_BOOKEND_PROTECTED", "1");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is _BOOKEND_PROTECTED set"), "{output:?}");
+    c.assert_nothing_left();
+}
+
+#[test]
 fn s1_the_binary_cannot_be_written_by_a_container_that_holds_it() {
     let fixture = Fixture::busybox().entrypoint(["/bin/attacker", "hunt"]).with(|config| {
         let mut all = MANY.to_vec();

@@ -194,6 +194,15 @@ fn a_pidfd_of_the_process_is_given_to_the_socket_that_asks_for_it() {
 }
 
 #[test]
+fn an_exec_that_cannot_say_who_its_process_is_leaves_none() {
+    let c = Fixture::busybox().shell("exec sleep 60").started();
+    let exec = ["exec", "--detach", "--pid-file", "/nonexistent/pid", &c.id, "sleep", "61"];
+    c.call(&exec).fails(125).says("write pid file /nonexistent/pid");
+    let left = c.call(&["ps", &c.id]).ok();
+    assert!(left.stdout.contains("sleep 60") && !left.stdout.contains("sleep 61"), "{}", left.stdout);
+}
+
+#[test]
 fn a_flag_that_is_given_twice_counts_as_given_last() {
     let c = Fixture::busybox();
     c.write();

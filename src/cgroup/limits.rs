@@ -419,8 +419,9 @@ fn others(list: &mut Limits, resources: &LinuxResources) -> Result<()> {
     unified.sort();
     for (file, value) in unified {
         check_unified(file)?;
-        // Files with a line for each device take one line a write. An empty one is written too: it takes a list of CPUs away.
-        for line in value.lines().chain(value.is_empty().then_some("")) {
+        // Files with a line for each device take one line a write. An empty one takes a list of CPUs away, and must have its end: the
+        // kernel does nothing for a write of no bytes.
+        for line in value.lines().chain(value.is_empty().then_some("\n")) {
             list.add(&format!("unified.{file}"), file, line);
         }
     }
@@ -724,7 +725,7 @@ mod tests {
     fn unified_is_v2s_and_takes_a_line_a_write() {
         let unified = json!({"unified": {"memory.high": "5", "io.max": "8:0 rbps=9\n8:16 wbps=7\n"}});
         files(unified, &[], &["io.max = 8:0 rbps=9", "io.max = 8:16 wbps=7", "memory.high = 5"]);
-        files(json!({"unified": {"cpuset.cpus": ""}}), &[], &["cpuset.cpus = "]);
+        files(json!({"unified": {"cpuset.cpus": ""}}), &[], &["cpuset.cpus = \n"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `exec`: one more process in a container.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -51,11 +51,20 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let log = Log::new(global);
     warnings.iter().chain(&child.warnings).for_each(|warning| log.warn(warning));
     impossible.iter().for_each(|note| log.note(note));
-    if let Some(path) = &args.pid_file {
-        write_pid(path, child.pid)?;
+    if let Err(error) = tell_of(&child, args.pid_file.as_deref(), watcher.as_ref()) {
+        // Nobody would know of it.
+        if crate::linux::pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL).is_ok() {
+            reap::reap(child.pidfd.as_fd());
+        }
+        return Err(error.context(what()));
     }
-    watcher.as_ref().map_or(Ok(()), |socket| receiver::give_pidfd(socket, child.pidfd.as_fd()))?;
     if args.detach { Ok(0) } else { attend(child) }
+}
+
+/// Says who the process is to those that wait for it.
+fn tell_of(child: &Child, pid_file: Option<&Path>, watcher: Option<&OwnedFd>) -> Result<()> {
+    pid_file.map_or(Ok(()), |path| write_pid(path, child.pid))?;
+    watcher.map_or(Ok(()), |socket| receiver::give_pidfd(socket, child.pidfd.as_fd()))
 }
 
 /// Of a program that was not found or cannot be executed; all else is an error of ours (interface.md 2.4).

@@ -26,7 +26,7 @@ pub fn run(global: &Global, args: &Kill) -> Result<u8> {
         })?,
     };
     // Where the death of init does not end the others, the cgroup is the container.
-    let all = args.all || signal == Signal::KILL && !container.state.kept.own_pids;
+    let all = args.all || signal == Signal::KILL && !container.state.kept.is_some_and(|kept| kept.own_pids);
     if container.state.has_hooks {
         match container.ask(Request::Kill { signal, all, raw: args.raw })? {
             Some(Answer::Error(text)) => bail!("{text}"),
@@ -57,8 +57,12 @@ fn send(container: &Container, signal: Signal, all: bool) -> Result<u8> {
         Err(error) if all && error.raw_os_error() == Some(libc::ESRCH) => {}
         sent => sent?,
     }
-    if signal == Signal::KILL {
-        container.state.cgroup.let_die()?;
+    if signal == Signal::KILL
+        && let Err(error) = container.state.cgroup.let_die()
+        // It is an error only for whom it keeps alive.
+        && container.state.cgroup.is_frozen().unwrap_or(true)
+    {
+        return Err(error);
     }
     Ok(0)
 }

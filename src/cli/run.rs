@@ -182,7 +182,7 @@ fn begin_plain(global: &Global, args: &run_args::Create, prepared: &Prepared) ->
 
 /// The supervisor is init's parent, so that its exit code is always known.
 fn begin_with_hooks(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<()> {
-    launch(global, args, prepared, &HeldSignals::begin()?)?;
+    launch(global, args, prepared, HeldSignals::begin()?)?;
     let container = lookup::container(global, &args.id)?;
     let notify = Notify::listen(&container.dir)?;
     let creator = container.state.creator.clone();
@@ -206,9 +206,9 @@ fn code_at_the_end(container: &Container) -> Option<i32> {
 }
 
 /// Creates a container whose supervisor is a process that clones init and then becomes `supervise`.
-pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared, held: &HeldSignals) -> Result<()> {
+pub fn launch(global: &Global, args: &run_args::Create, prepared: &Prepared, held: HeldSignals) -> Result<()> {
     let (said, ready) = fork::pipe()?;
-    let child = fork::run(|| match become_supervisor(global, args, prepared, &ready, held) {
+    let child = fork::run(|| match become_supervisor(global, args, prepared, &ready, &held) {
         Ok(never) => match never {},
         Err(error) => {
             // The verb reads it as its own error.

@@ -211,7 +211,7 @@ fn first_state(
         rootless: options.rootless,
         has_hooks,
         terminal: bundle.config.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
-        kept: plan.kept(),
+        kept: Some(plan.kept()),
     })
 }
 

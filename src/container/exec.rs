@@ -304,12 +304,24 @@ impl<'a> Birth<'a> {
         proc: Procfs,
         user_namespace: bool,
     ) -> Result<Birth<'a>> {
-        let filter = if state.kept.filter { Filter::load(dir)? } else { None };
-        let nature = if state.kept.nature { Nature::load(dir)? } else { Nature::default() };
-        let rdt = if state.kept.rdt { rdt::Group::load(dir)? } else { None };
+        let kept = state.kept;
+        let filter = beside(kept.map(|kept| kept.filter), dir, Filter::load).context("the filter of the container")?;
+        let nature = beside(kept.map(|kept| kept.nature), dir, Nature::load).context("the nature of the container")?;
+        let rdt =
+            beside(kept.map(|kept| kept.rdt), dir, rdt::Group::load).context("the resctrl group of the container")?;
+        let nature = nature.unwrap_or_default();
         let (rootless, keyring) = (state.rootless, state.keyring());
         Ok(Birth { proc, options, user_namespace, rootless, filter, nature, rdt, keyring })
     }
+}
+
+/// What is kept beside the state. Where that says that there is something, a process is not to be born without it.
+fn beside<T>(said: Option<bool>, dir: &Path, load: impl FnOnce(&Path) -> Result<Option<T>>) -> Result<Option<T>> {
+    let found = if said == Some(false) { None } else { load(dir)? };
+    if said == Some(true) && found.is_none() {
+        bail!("is gone from {}: make the container anew", dir.display());
+    }
+    Ok(found)
 }
 
 /// Makes the process by way of a helper, which joins (`join`) and clones it; it finishes its own surroundings (`settle`).

@@ -162,6 +162,7 @@ fn run_one(point: Point, hook: &Hook, state: &State, status: Status, ended_by: O
         // Without a pid namespace and a cgroup of its own nothing else would end it with init.
         spawn::die_with_us(&mut command);
     }
+    spawn::pass_nothing(&mut command);
     let mut child = command.spawn().context("spawn")?;
     let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
     let (woken, status) = wait(&mut child, limit.map(Duration::from_secs), ended_by)?;
@@ -245,6 +246,14 @@ mod tests {
         );
         assert_eq!(state["annotations"]["a"], "b");
         assert_eq!(lines.next(), Some("value=x none"));
+    }
+
+    #[test]
+    fn a_hook_gets_no_descriptor_that_our_caller_has_left_open() {
+        let left = std::io::pipe().unwrap();
+        rustix::io::fcntl_setfd(&left.0, rustix::io::FdFlags::empty()).unwrap();
+        let script = format!("[ ! -e /proc/self/fd/{} ]", std::os::fd::AsRawFd::as_raw_fd(&left.0));
+        run_one(Point::Prestart, &hook(&script, 60), &state(), Status::Creating, None).unwrap();
     }
 
     #[test]

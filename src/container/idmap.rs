@@ -43,10 +43,9 @@ fn way(mappings: &[LinuxIdMapping], own: u32, capable: bool) -> Way {
 
 /// Writes both maps of a process that is the first of a new user namespace.
 pub fn write(proc_dir: BorrowedFd<'_>, pid: Pid, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<()> {
-    let effective = capability::get().context("capget")?.effective;
-    let capable = |capability: u32| effective & 1 << capability != 0;
-    let uid_way = way(uids, geteuid().as_raw(), capable(CAP_SETUID));
-    let gid_way = way(gids, getegid().as_raw(), capable(CAP_SETGID));
+    let capable = |capability| capability::has(capability).context("capget");
+    let uid_way = way(uids, geteuid().as_raw(), capable(CAP_SETUID)?);
+    let gid_way = way(gids, getegid().as_raw(), capable(CAP_SETGID)?);
     write_one(proc_dir, pid, "uid", uids, uid_way)?;
     write_one(proc_dir, pid, "gid", gids, gid_way)
 }

@@ -10,6 +10,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::linux::signals;
+
 /// A signal came before the container was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted(pub Signal);
@@ -22,9 +24,6 @@ impl fmt::Display for Interrupted {
     }
 }
 
-/// What a person or a caller sends to end a verb.
-const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
-
 /// While this lives, what a person or a caller sends to end us waits, so that nothing half made is left behind: who makes a
 /// container waits with `await_readable`, and asks `check` before it keeps it.
 pub struct HeldSignals {
@@ -36,22 +35,29 @@ pub struct HeldSignals {
 }
 
 impl HeldSignals {
+    /// Without those that our caller has had us ignore (nohup(1), the `&` of a script) or has blocked: blocked by us too they would
+    /// be queued, and end us all the same.
     pub fn begin() -> Result<HeldSignals> {
-        let held: SigSet = ENDING.into_iter().collect();
+        HeldSignals::without(SigSet::thread_get_mask().context("read the signal mask")?)
+    }
+
+    /// The same for a process that has blocked them itself, to read them.
+    pub fn begin_among_blocked() -> Result<HeldSignals> {
+        HeldSignals::without(SigSet::empty())
+    }
+
+    fn without(spared: SigSet) -> Result<HeldSignals> {
+        let mut held = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
+            if !spared.contains(signal) && !signals::is_ignored(signal).context("read a signal's action")? {
+                held.add(signal);
+            }
+        }
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut before)).context("block signals")?;
-        HeldSignals::of(&held, Some(before))
-    }
-
-    /// In a process that has blocked every signal and reads them otherwise: who reads first has it.
-    pub fn of_blocked() -> Result<HeldSignals> {
-        HeldSignals::of(&ENDING.into_iter().collect(), None)
-    }
-
-    fn of(held: &SigSet, before: Option<SigSet>) -> Result<HeldSignals> {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let descriptor = SignalFd::with_flags(held, flags).context("make a signal descriptor")?;
-        Ok(HeldSignals { descriptor, before, came: Cell::new(None) })
+        let descriptor = SignalFd::with_flags(&held, flags).context("make a signal descriptor")?;
+        Ok(HeldSignals { descriptor, before: Some(before), came: Cell::new(None) })
     }
 
     /// From here on a supervisor reads them, those that have come included; whoever is first.

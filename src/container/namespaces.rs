@@ -1,7 +1,8 @@
 //! The namespaces of a container: which are new, which are joined, and how.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -99,7 +100,10 @@ impl Namespaces {
 
 fn open(kind: Kind, path: &Path) -> Result<Join> {
     let what = || format!("{} namespace {}", name(kind), path.display());
-    let file = File::open(path).with_context(|| format!("open {}", what()))?;
+    // A FIFO has nobody at its other end, and must not hold us.
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let file = file.with_context(|| format!("open {}", what()))?;
     let found = namespace::kind(&file).with_context(|| format!("{} is no namespace", path.display()))?;
     if found != flag(kind).bits() {
         let found = KINDS.iter().find(|(other, _)| *other as i32 == found).map_or("unknown", |(_, name)| name);
@@ -253,5 +257,9 @@ mod tests {
         assert_eq!(refused("/proc/self/ns/ipc"), type_of);
         assert!(refused("/dev/null").contains("/dev/null is no namespace"));
         assert!(refused("/nonexistent").contains("open net namespace /nonexistent"));
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(refused(fifo.to_str().unwrap()).contains("fifo is no namespace"));
     }
 }

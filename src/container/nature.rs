@@ -60,11 +60,12 @@ impl Nature {
         write_file(&dir.join(FILE), &serde_json::to_vec(self)?)
     }
 
-    pub fn load(dir: &Path) -> Result<Nature> {
+    /// None of a container that has nothing of it.
+    pub fn load(dir: &Path) -> Result<Option<Nature>> {
         let path = dir.join(FILE);
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("parse {}", path.display())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Nature::default()),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(|| format!("parse {}", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }
     }
@@ -164,11 +165,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         nature(json!({})).save(dir.path()).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert_eq!(Nature::load(dir.path()).unwrap(), Nature::default());
+        assert_eq!(Nature::load(dir.path()).unwrap(), None);
         let policy = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
         let kept = nature(json!({"personality": {"domain": "LINUX32"}, "memoryPolicy": policy}));
         kept.save(dir.path()).unwrap();
-        assert_eq!(Nature::load(dir.path()).unwrap(), kept);
+        assert_eq!(Nature::load(dir.path()).unwrap(), Some(kept));
     }
 
     #[test]

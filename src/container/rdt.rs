@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxIntelRdt, Spec};
@@ -14,6 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::id::ContainerId;
 use super::state::write_file;
+
+/// How long others may hold the lock. They hold it for milliseconds, unless something is wrong with them.
+const PATIENCE: Duration = Duration::from_secs(3);
+const TICK: Duration = Duration::from_millis(10);
 
 /// Its name in a state directory.
 const FILE: &str = "rdt.json";
@@ -36,6 +43,9 @@ pub struct Group {
     /// Nobody else had made it before us.
     #[serde(skip)]
     made: bool,
+    /// The same of the monitoring group.
+    #[serde(skip)]
+    monitoring_made: bool,
 }
 
 impl Group {
@@ -78,7 +88,7 @@ impl Group {
         }
         let monitoring = rdt.enable_monitoring().unwrap_or(false);
         let monitoring = monitoring.then(|| dir.join("mon_groups").join(id.as_str()));
-        Ok(Group { dir, own: chosen.is_none(), monitoring, limits, schemata, made: false })
+        Ok(Group { dir, own: chosen.is_none(), monitoring, limits, schemata, made: false, monitoring_made: false })
     }
 
     /// Writes down what `delete` has to remove. Before it is made (R1).
@@ -111,7 +121,7 @@ impl Group {
             }
         }
         self.write_schemata()?;
-        self.monitoring.as_deref().map_or(Ok(false), make_directory)?;
+        self.monitoring_made = self.monitoring.as_deref().map_or(Ok(false), make_directory)?;
         self.admit(pid)
     }
 
@@ -144,12 +154,27 @@ impl Group {
         }
     }
 
-    /// The lock by which those that use resctrl agree (resctrl.rst, "Locking between applications").
+    /// The lock by which those that use resctrl agree (resctrl.rst, "Locking between applications"). Everybody who can read the
+    /// directory can hold it for ever, and nothing tells that it is free and ends by a signal or in time: it is asked for again.
     fn lock(&self) -> Result<Flock<File>> {
         let root = self.root();
-        let file = File::open(root).with_context(|| format!("linux.intelRdt: open {}", root.display()))?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| anyhow!(errno).context(format!("linux.intelRdt: lock {}", root.display())))
+        let mut file = File::open(root).with_context(|| format!("linux.intelRdt: open {}", root.display()))?;
+        let begun = Instant::now();
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((back, Errno::EWOULDBLOCK)) if begun.elapsed() < PATIENCE => file = back,
+                Err((_, Errno::EWOULDBLOCK)) => bail!(
+                    "linux.intelRdt: another program has had {0} locked for {1}s: end it (fuser {0})",
+                    root.display(),
+                    PATIENCE.as_secs()
+                ),
+                Err((_, errno)) => {
+                    return Err(anyhow!(errno).context(format!("linux.intelRdt: lock {}", root.display())));
+                }
+            }
+            thread::sleep(TICK);
+        }
     }
 
     fn name(&self) -> String {
@@ -186,8 +211,11 @@ impl Group {
     /// Removes what a `create` that failed has made: a group with a closID too, unless others are in it by now, whom the kernel would
     /// put back with everybody else.
     pub fn undo(&self) -> Result<()> {
+        if !self.made && !self.monitoring_made {
+            return Ok(());
+        }
         let _lock = self.lock()?;
-        self.monitoring.as_deref().map_or(Ok(()), remove_directory)?;
+        self.monitoring.as_deref().filter(|_| self.monitoring_made).map_or(Ok(()), remove_directory)?;
         if !self.made || !self.is_empty() {
             return Ok(());
         }
@@ -343,17 +371,29 @@ mod tests {
     #[test]
     fn a_group_is_not_made_while_somebody_else_has_the_lock() {
         let root = resctrl();
-        let mut waiting = group(root.path(), json!({"closID": "gold"})).unwrap();
+        let mut waiting = group(root.path(), json!({"memBwSchema": "MB:0=50"})).unwrap();
         let held = Flock::lock(File::open(root.path()).unwrap(), FlockArg::LockExclusive).unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
-        let waits = std::thread::spawn(move || {
-            waiting.found(Pid::from_raw(7)).unwrap();
-            tell.send(()).unwrap();
-        });
-        assert!(told.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+        let error = format!("{:#}", waiting.found(Pid::from_raw(7)).unwrap_err());
+        assert!(error.contains("another program has had") && error.contains("locked for 3s"), "{error}");
+        assert!(!root.path().join("web").exists());
+        waiting.undo().unwrap(); // does not wait for it: there is nothing to take back
         drop(held);
-        waits.join().unwrap();
-        told.recv().unwrap();
+        waiting.found(Pid::from_raw(7)).unwrap();
+    }
+
+    #[test]
+    fn a_monitoring_group_that_was_there_is_not_taken_away_by_a_create_that_fails() {
+        let root = resctrl();
+        let mut failed = group(root.path(), json!({"closID": "gold", "enableMonitoring": true})).unwrap();
+        let monitoring = root.path().join("gold/mon_groups/web");
+        fs::create_dir(&monitoring).unwrap();
+        for stays in [true, false] {
+            failed.found(Pid::from_raw(7)).unwrap();
+            empty(&monitoring);
+            failed.undo().unwrap();
+            assert_eq!(monitoring.exists(), stays);
+            let _ = fs::remove_dir(&monitoring);
+        }
     }
 
     #[test]
@@ -386,7 +426,7 @@ mod tests {
         fs::create_dir(&kept).unwrap();
         joined.save(&kept).unwrap();
         let found = Group::load(&kept).unwrap().unwrap();
-        assert_eq!(found, joined);
+        assert_eq!(found, Group { monitoring_made: false, ..joined });
         empty(&root.path().join("gold/mon_groups/web"));
         found.remove().unwrap();
         assert!(root.path().join("gold").exists() && !root.path().join("gold/mon_groups/web").exists());

@@ -206,8 +206,9 @@ pub struct State {
     /// It has lifecycle hooks, so there is a supervisor.
     pub has_hooks: bool,
     pub terminal: bool,
+    /// None in the state of an earlier version: then each is looked for, and each process is killed.
     #[serde(default)]
-    pub kept: Kept,
+    pub kept: Option<Kept>,
 }
 
 /// What is beside the state, so that no verb looks for what is not there, nor reads the configuration for one fact.
@@ -222,13 +223,6 @@ pub struct Kept {
     pub rdt: bool,
     /// Init is PID 1 of a new namespace, so all others end with it (pid_namespaces(7)).
     pub own_pids: bool,
-}
-
-impl Default for Kept {
-    /// Of a state that does not say: each is looked for, and each process is killed.
-    fn default() -> Kept {
-        Kept { filter: true, nature: true, rdt: true, own_pids: false }
-    }
 }
 
 impl State {
@@ -430,7 +424,7 @@ mod tests {
             cgroup: Cgroup::none(),
             rootless: false,
             has_hooks: false,
-            kept: Kept::default(),
+            kept: None,
             terminal: false,
         }
     }

@@ -42,6 +42,13 @@ pub fn get() -> io::Result<Sets> {
     })
 }
 
+pub const CAP_SYS_ADMIN: u32 = 21;
+
+/// Whether a capability is effective.
+pub fn has(capability: u32) -> io::Result<bool> {
+    Ok(get()?.effective & 1 << capability != 0)
+}
+
 pub fn set(sets: Sets) -> io::Result<()> {
     let mut header = Header { version: VERSION, pid: 0 };
     let half = |shift: u32| Half {

@@ -70,6 +70,15 @@ pub fn close_from(first: RawFd) -> io::Result<()> {
     })
 }
 
+/// Makes every descriptor from `first` on close-on-exec. For the child of a process that has one thread: where the kernel cannot
+/// do it alone this allocates.
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC, |fd| {
+        // SAFETY: fcntl takes integers, and a descriptor that is not open is an error that changes nothing.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    })
+}
+
 fn close_range(first: RawFd, flags: libc::c_uint, one: impl Fn(RawFd)) -> io::Result<()> {
     // SAFETY: close_range takes three integers.
     if unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) } == 0 {

@@ -9,13 +9,22 @@ const PERMISSIONS: u32 = 0x3f1b_0000;
 /// The right to be found by name, of the user, the group and everybody.
 const SEARCH: u32 = 0x0008_0808;
 
+/// The longest name of a key (keyctl(2)), and what stands before it in a description.
+const DESCRIPTION: usize = 4096 + 64;
+
 /// Gives this process a new session keyring with that name, so that the container does not see its caller's keys.
 ///
 /// The kernel joins whatever has the name and lets itself be found, also what another user has made to read along. Where there is
 /// such a one the new keyring has no name. Where there are no keyrings, or a filter forbids even to look at one, there is nothing
 /// to see.
 pub fn make_session(name: &CStr) -> io::Result<()> {
-    join_if(name, |found| found.permissions & SEARCH == 0)
+    let user = nix::unistd::geteuid().as_raw();
+    join_if(name, |found| is_new(found, user))
+}
+
+/// Whether it is the one that was just made. Another user may take the right to be found away as soon as it was.
+fn is_new(found: &Keyring, user: u32) -> bool {
+    found.owner == user && found.permissions & SEARCH == 0
 }
 
 /// Joins the session keyring that a process of this user has made by that name, else a new one.
@@ -57,12 +66,12 @@ struct Keyring {
 }
 
 fn describe(keyring: libc::c_long) -> Option<Keyring> {
-    let mut text = [0u8; 512];
+    let mut text = [0u8; DESCRIPTION];
     let (number, size) = (libc::KEYCTL_DESCRIBE, text.len());
     // SAFETY: KEYCTL_DESCRIBE writes at most `size` bytes into `text`.
     let length = unsafe { libc::syscall(libc::SYS_keyctl, number, keyring, text.as_mut_ptr(), size) };
-    // The name comes last, and may be cut off.
-    let told = text.get(..usize::try_from(length).ok()?.min(size))?;
+    // The kernel writes nothing where it needs more.
+    let told = text.get(..usize::try_from(length).ok()?)?;
     let told = String::from_utf8_lossy(told);
     let mut fields = told.split(';').skip(1);
     let owner = fields.next()?.parse().ok()?;
@@ -124,6 +133,25 @@ mod tests {
                 assert!(there.is_none() || ours() != there, "a second container has the keys of the first");
             },
         );
+    }
+
+    #[test]
+    fn a_keyring_is_found_however_long_its_name_is() {
+        let name = name(&"long".repeat(500));
+        while_there(
+            || make_session(&name).unwrap(),
+            |there| {
+                join_session(&name).unwrap();
+                assert_eq!(ours(), there);
+            },
+        );
+    }
+
+    #[test]
+    fn one_that_another_user_hides_after_it_was_found_is_not_taken_for_a_new_one() {
+        let hidden = |owner| Keyring { owner, permissions: 0x3f03_0000 };
+        assert!(is_new(&hidden(7), 7) && !is_new(&hidden(4711), 7));
+        assert!(!is_new(&Keyring { owner: 7, permissions: PERMISSIONS }, 7));
     }
 
     #[test]

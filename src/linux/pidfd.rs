@@ -131,7 +131,8 @@ pub fn wait_ended(pidfd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<
 
 /// The same, or until there is something to read from another descriptor.
 pub fn wait(pidfd: BorrowedFd<'_>, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> io::Result<Woken> {
-    let deadline = limit.map(|limit| Instant::now() + limit);
+    // A limit beyond the end of time is none.
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let polled = can_be_polled(pidfd);
     loop {
         if !polled && has_ended(pidfd) {
@@ -187,6 +188,14 @@ mod tests {
         assert_eq!(field(stat, 6).unwrap(), 3);
         assert!(field(stat, 22).is_err());
         assert!(field("", 22).is_err());
+    }
+
+    #[test]
+    fn a_limit_beyond_the_end_of_time_is_none() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pidfd = open(Pid::from_raw(child.id() as i32)).unwrap();
+        assert!(wait_ended(pidfd.as_fd(), Some(Duration::MAX)).unwrap());
+        child.wait().unwrap();
     }
 
     #[test]

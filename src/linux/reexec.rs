@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use rustix::fs::{CWD, MemfdFlags};
@@ -31,18 +31,24 @@ pub fn command() -> std::process::Command {
     command
 }
 
-/// Re-executes this process once. To be called first in main, while there is one thread.
+/// Re-executes this process, unless it is protected already. To be called first in main, while there is one thread.
 pub fn protect() -> Result<()> {
-    if std::env::var_os(MARK).is_some() {
-        // SAFETY: main has just begun: no other thread reads the environment.
-        unsafe { std::env::remove_var(MARK) };
-        // After an execution by descriptor our name would be its number.
-        let _ = rustix::thread::set_name(c"bookend"); // for people who look at ps
+    let exe = File::open("/proc/self/exe").context("open /proc/self/exe")?;
+    let is_second = std::env::var_os(MARK).is_some();
+    if is_protected(&exe) {
+        if is_second {
+            // SAFETY: main has just begun: no other thread reads the environment.
+            unsafe { std::env::remove_var(MARK) };
+            // After an execution by descriptor our name would be its number.
+            let _ = rustix::thread::set_name(c"bookend"); // for people who look at ps
+        }
         return Ok(());
     }
-    let exe = File::open("/proc/self/exe").context("open /proc/self/exe")?;
-    if is_protected(&exe) {
-        return Ok(());
+    if is_second {
+        // Going on would be without protection, and once more would be for ever.
+        bail!(
+            "/proc/self/exe is not the read-only copy that was executed: is {MARK} set, or does an emulator run bookend?"
+        );
     }
     let safe = read_only_mount().or_else(|_| sealed_copy(exe)).context("make a read-only copy of bookend itself")?;
     let error = execute(safe.as_fd());

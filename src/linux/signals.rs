@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 
 /// All but SIGKILL and SIGSTOP, which cannot be changed, and the two that the C library keeps for its threads.
 fn changeable() -> impl Iterator<Item = i32> {
@@ -18,6 +18,17 @@ fn set(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Whether it does nothing because somebody has said so; the default action is not meant, whatever that is.
+pub fn is_ignored(signal: Signal) -> io::Result<bool> {
+    // SAFETY: all-zero is a valid sigaction.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is set, and `now` outlives the call.
+    if unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut now) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(now.sa_sigaction == libc::SIG_IGN)
 }
 
 /// Gives every signal its default action and blocks none, as a program expects to find them. What we or our caller ignored

@@ -45,6 +45,12 @@ pub fn die_with_us(command: &mut Command) {
     unsafe { command.pre_exec(follow) };
 }
 
+/// Gives the child the three standard streams and nothing else, whatever our own caller has left open for us.
+pub fn pass_nothing(command: &mut Command) {
+    // SAFETY: between fork and exec the closure marks descriptors. Who spawns has one thread, so that it may allocate for that.
+    unsafe { command.pre_exec(|| fd::close_on_exec_from(3)) };
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;

@@ -163,8 +163,8 @@ impl Actor {
             supervised: true,
         };
         let (output, theirs) = fork::pipe()?;
-        let held = HeldSignals::of_blocked()?;
-        let made = with_output(theirs, || run::launch(&global, &stage.create_args(&id), &prepared, &held))?;
+        let held = HeldSignals::begin_among_blocked()?;
+        let made = with_output(theirs, || run::launch(&global, &stage.create_args(&id), &prepared, held))?;
         made.map_err(|error| unmade(error, &part.plan.container))?;
         let dir = global.root()?.container(&id);
         Ok(Actor {

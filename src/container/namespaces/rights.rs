@@ -8,9 +8,9 @@ use nix::unistd::geteuid;
 use oci_spec::runtime::LinuxNamespaceType as Kind;
 
 use super::{Join, is_own, same};
-use crate::linux::{capability, namespace};
+use crate::linux::capability::{self, CAP_SYS_ADMIN};
+use crate::linux::namespace;
 
-const CAP_SYS_ADMIN: u32 = 21;
 /// The kernel nests no deeper (user_namespaces(7)).
 const DEPTH: usize = 33;
 
@@ -18,7 +18,7 @@ const OUTSIDE: &str = "it belongs to a user namespace outside of ours, in which 
                        ours, or call bookend from there";
 
 pub(super) fn check(joins: &[Join]) -> Result<()> {
-    let capable = capability::get().context("capget")?.effective & 1 << CAP_SYS_ADMIN != 0;
+    let capable = capability::has(CAP_SYS_ADMIN).context("capget")?;
     let user = joins.iter().find(|join| join.kind == CloneFlags::CLONE_NEWUSER);
     for join in joins {
         let why_not = match join.kind {

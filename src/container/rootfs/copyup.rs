@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
-    fstat, getxattr, listxattr, mkdirat, mknodat, openat, readlinkat, setxattr, symlinkat, utimensat,
+    fstat, getxattr, listxattr, mkdirat, mknodat, openat, readlinkat, setxattr, stat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -23,6 +23,7 @@ const FILES: usize = 100_000;
 /// The kernel's own limits (xattr(7)).
 const NAMES: usize = 64 << 10;
 const VALUE: usize = 64 << 10;
+const ACL: &[u8] = b"system.posix_acl_access";
 
 /// Copies what is in `from` into the empty directory `to`, and what `from` itself is: owner, attributes and times.
 pub(super) fn copy(from: impl AsFd, to: impl AsFd) -> Result<()> {
@@ -132,12 +133,20 @@ fn copy_attributes(from: BorrowedFd, to: BorrowedFd) -> Result<()> {
         let shown = || format!("extended attribute {:?}", String::from_utf8_lossy(name));
         let length = getxattr(&from, name, &mut value[..]).with_context(shown)?;
         match setxattr(&to, name, &value[..length], XattrFlags::empty()) {
+            Ok(()) => {}
             // EINVAL: an ACL or capabilities with ids that our user namespace does not have.
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL) => {}
+            Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL) if name == ACL => deny_group(&to).with_context(shown)?,
+            Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL) => {}
             Err(error) => return Err(io::Error::from(error)).with_context(shown),
         }
     }
     Ok(())
+}
+
+/// The bits of the group are the mask of an ACL (acl(5)): without it they would give the group what others had.
+fn deny_group(file: &str) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(stat(file)?.st_mode & 0o7777);
+    Ok(chmodat(CWD, file, mode - Mode::RWXG, AtFlags::empty())?)
 }
 
 fn times(found: &Stat) -> Timestamps {

@@ -15,10 +15,8 @@ use super::options::{Options, Symlinks};
 use super::path::{O_PATH, same_file};
 use super::tree::Tree;
 use crate::container::idmap;
-use crate::linux::capability;
+use crate::linux::capability::{self, CAP_SYS_ADMIN};
 use crate::linux::mount::map_ids;
-
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// A bind source or the root file system, as `create` saw it and as init finds it again.
 #[derive(Debug)]
@@ -120,7 +118,7 @@ pub(super) fn id_map(
         return Ok(None);
     }
     // First of all: who may not mount is told so of the calls for it too, as if they were not there.
-    if capability::get().context("capget")?.effective & 1 << CAP_SYS_ADMIN == 0 {
+    if !capability::has(CAP_SYS_ADMIN).context("capget")? {
         bail!("id-mapped mounts need root of the host (CAP_SYS_ADMIN): leave the mappings, idmap and ridmap out");
     }
     let linux = config.linux().as_ref();
