@@ -579,8 +579,8 @@ fn x_t03_p_12_a_rehearsal_takes_the_flags_of_run_before_the_verb_and_after_it() 
 #[test]
 fn a_rehearsals_hook_output_is_kept_where_it_is_told_to_and_not_in_the_history() {
     let r = Rehearsal::new();
-    let pod =
-        r.web("lifecycle: {postStart: {exec: {command: [/bin/echo, hello]}}, preStop: {exec: {command: [nosuch]}}}");
+    let fails = "{exec: {command: [/bin/sh, -c, 'echo in vain; exit 3']}}";
+    let pod = r.web(&format!("lifecycle: {{postStart: {{exec: {{command: [/bin/echo, hello]}}}}, preStop: {fails}}}"));
     let kept = r.scratch.path().join("kept");
     fs::create_dir(&kept).unwrap();
     let output = r.with_bundle(&pod, &["--no-history", "--hook-log-dir", kept.to_str().unwrap()]).fails(1);
