@@ -30,6 +30,7 @@ use nix::sched::CloneFlags;
 use nix::sys::signalfd::SignalFd;
 
 use crate::container::id::ContainerId;
+use crate::container::interrupt::HeldSignals;
 use crate::container::notify::{Manager, Notify};
 use crate::container::root::Root;
 use crate::container::start::Word;
@@ -84,6 +85,10 @@ pub struct Supervisor {
     /// The front's own `start`, and what it was answered if it failed.
     own_start: Option<RequestId>,
     pub start_error: Option<String>,
+    /// The signals that `run` held while it made the container: one of them ends an OCI poststart hook that hangs.
+    pub interrupt: Option<HeldSignals>,
+    /// The first signal that came while init had the word to execute its program, and had not executed it.
+    struck_by: Option<Signal>,
     /// An OCI poststart hook that failed; it ended the container.
     pub poststart_error: Option<anyhow::Error>,
     /// Failures of hooks that the end of the ENTRYPOINT may explain (X-E11).
@@ -184,6 +189,8 @@ impl Supervisor {
             foreground,
             own_start: None,
             start_error: None,
+            interrupt: None,
+            struck_by: None,
             poststart_error: None,
             held: Vec::new(),
             events: VecDeque::new(),
@@ -403,6 +410,9 @@ impl Supervisor {
     fn hear_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(Signal::from_number) else { continue };
+            if self.word.is_some() && signal.number() != libc::SIGCHLD {
+                self.struck_by.get_or_insert(signal);
+            }
             match signal.to_string().as_str() {
                 "SIGCHLD" => self.reap(),
                 // Never a stop request, whatever the stop signal is (S-01).

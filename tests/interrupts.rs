@@ -3,10 +3,11 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Fixture, Running, Scratch, bookend, bundles, cgroups_named, repository};
+use common::{Fixture, Running, Scratch, bookend, bundles, cgroups_named, needs_root, repository};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -67,6 +68,15 @@ fn hanging_at(point: &str) -> Fixture {
     c.with(|config| config["hooks"][point] = json!([hook]))
 }
 
+/// A verb that makes this container, in the background.
+fn making(c: &Fixture, verb: &[&str]) -> Running {
+    c.write();
+    let bundle = c.bundle();
+    let mut args = verb.to_vec();
+    args.extend(["--bundle", bundle.to_str().unwrap(), &c.id]);
+    c.spawn(&args)
+}
+
 #[track_caller]
 fn wait_for_the_hook(c: &Fixture) {
     let is_reached = |c: &Fixture| c.scratch.path().join("reached").exists() || c.rootfs().join("reached").exists();
@@ -76,11 +86,7 @@ fn wait_for_the_hook(c: &Fixture) {
 /// `verb` hangs in the hook, gets the signal alone, and has to end by it, with everything taken back.
 #[track_caller]
 fn is_ended_by(signal: Signal, c: Fixture, verb: &[&str]) {
-    c.write();
-    let bundle = c.bundle();
-    let mut args = verb.to_vec();
-    args.extend(["--bundle", bundle.to_str().unwrap(), &c.id]);
-    let running = c.spawn(&args);
+    let running = making(&c, verb);
     wait_for_the_hook(&c);
     running.signal(signal);
     running.wait().fails(128 + signal as i32).says(&format!("interrupted by {signal}"));
@@ -96,9 +102,14 @@ fn a_create_whose_hook_hangs_is_ended_by_sigterm() {
 
 #[test]
 fn a_run_whose_hook_hangs_is_ended_by_ctrl_c() {
-    for point in ["createRuntime", "createContainer"] {
+    for point in ["createRuntime", "createContainer", "startContainer", "poststart"] {
         is_ended_by(Signal::SIGINT, hanging_at(point), &["run"]);
     }
+}
+
+#[test]
+fn a_run_with_lifecycle_hooks_is_ended_by_sigterm_where_poststart_hangs() {
+    is_ended_by(Signal::SIGTERM, hanging_at("poststart").hook("preStop", "true"), &["run"]);
 }
 
 #[test]
@@ -155,14 +166,181 @@ fn what_a_caller_ignores_or_blocks_interrupts_nothing() {
 #[test]
 fn an_init_that_is_killed_while_it_is_made_ends_create() {
     let c = hanging_at("createContainer");
-    c.write();
-    let bundle = c.bundle();
-    let running = c.spawn(&["create", "--bundle", bundle.to_str().unwrap(), &c.id]);
+    let running = making(&c, &["create"]);
     wait_for_the_hook(&c);
-    let state: Value = serde_json::from_slice(&fs::read(c.state_dir().join("state.json")).unwrap()).unwrap();
-    kill(Pid::from_raw(state["pid"].as_i64().unwrap() as i32), Signal::SIGKILL).unwrap();
+    kill(init(&c), Signal::SIGKILL).unwrap();
     running.wait().fails(1).says("init ended before it was ready");
     c.assert_nothing_left();
+}
+
+/// Init, as the state directory has it.
+fn init(c: &Fixture) -> Pid {
+    let state: Value = serde_json::from_slice(&fs::read(c.state_dir().join("state.json")).unwrap()).unwrap();
+    Pid::from_raw(state["pid"].as_i64().unwrap() as i32)
+}
+
+#[test]
+fn a_second_signal_ends_a_poststop_hook_that_hangs() {
+    let c = hanging_at("createRuntime");
+    let second = c.scratch.path().join("second");
+    let script = format!("touch {}; exec sleep 1000", second.display());
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+    let c = c.with(|config| config["hooks"]["poststop"] = json!([hook]));
+    let running = making(&c, &["create"]);
+    wait_for_the_hook(&c);
+    running.signal(Signal::SIGINT);
+    c.wait_for("poststop", |_| second.exists());
+    running.signal(Signal::SIGINT);
+    running.wait().fails(130).says("interrupted by SIGINT");
+    c.assert_nothing_left();
+}
+
+/// As under `delete` of containerd's shim, whose end killed `create`.
+#[test]
+fn delete_force_waits_for_no_init_whose_create_was_killed() {
+    let c = hanging_at("createContainer");
+    let mut running = making(&c, &["create"]);
+    wait_for_the_hook(&c);
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    c.call(&["delete", "--force", &c.id]).ok();
+    c.assert_nothing_left();
+}
+
+/// An OCI hook of this kind that is in the file `reached` until there is the file `go`, and then fails.
+fn failing_at_last(point: &str) -> Fixture {
+    let c = Fixture::busybox();
+    let dir = c.scratch.path().display().to_string();
+    let script = format!("touch {dir}/reached; until [ -e {dir}/go ]; do sleep 0.05; done; exit 3");
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+    c.with(|config| config["hooks"][point] = json!([hook]))
+}
+
+#[test]
+fn r7_a_run_that_failed_late_leaves_alone_what_another_has_made_under_its_id() {
+    for (lifecycle, signal) in [(false, None), (true, None), (false, Some(Signal::SIGTERM))] {
+        let c = failing_at_last("poststart");
+        let mut c = if lifecycle { c.hook("preStop", "true") } else { c };
+        let first = making(&c, &["run", "--detach"]);
+        wait_for_the_hook(&c);
+        c.call(&["delete", "--force", &c.id]).ok();
+        c.config["hooks"] = json!({});
+        c.run_detached().ok();
+        let pid = c.pid();
+        match signal {
+            Some(signal) => first.signal(signal),
+            None => fs::write(c.scratch.path().join("go"), "").unwrap(),
+        }
+        assert_ne!(first.wait().code, 0);
+        assert_eq!((c.status(), c.pid()), ("running".to_owned(), pid), "{lifecycle} {signal:?}");
+    }
+}
+
+#[test]
+fn r7_a_start_whose_poststart_hook_hangs_keeps_nobody_from_ending_the_container() {
+    for verb in ["delete", "stop"] {
+        let c = failing_at_last("poststart");
+        c.create().ok();
+        let start = c.spawn(&["start", &c.id]);
+        wait_for_the_hook(&c);
+        match verb {
+            "delete" => c.call(&["delete", "--force", &c.id]).ok(),
+            _ => c.stop().ok(),
+        };
+        fs::write(c.scratch.path().join("go"), "").unwrap();
+        start.wait().fails(1).says("poststart hook #0");
+    }
+}
+
+/// A hook that init runs ends with init, also where there is no pid namespace and no control group that would end it.
+#[test]
+fn an_interrupted_create_leaves_no_hook_of_inits_own() {
+    let c = Fixture::busybox().without_namespace("pid");
+    let at = c.scratch.path().join("at").display().to_string();
+    let script = format!("echo $$ > {at}.new; mv {at}.new {at}; exec sleep 1000");
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+    let c = c.with(|config| {
+        config["hooks"]["createContainer"] = json!([hook]);
+        // The kernel lets only root mount a new proc outside of a pid namespace of the same user namespace.
+        config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/proc");
+        for paths in ["maskedPaths", "readonlyPaths"] {
+            config["linux"][paths] = json!([]);
+        }
+    });
+    let running = making(&c, &["create"]);
+    c.wait_for("the hook", |_| Path::new(&at).exists());
+    let pid = fs::read_to_string(&at).unwrap().trim().to_owned();
+    running.signal(Signal::SIGTERM);
+    running.wait().fails(143);
+    let command_line = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    c.wait_for("the end of the hook", |_| command_line().is_empty());
+    c.assert_nothing_left();
+}
+
+/// A process of another parent in its pid namespace, which nobody reaps, keeps init from ending.
+#[test]
+fn an_interrupted_create_says_what_is_left_where_init_does_not_end() {
+    if !needs_root("an_interrupted_create_says_what_is_left_where_init_does_not_end") {
+        return;
+    }
+    let c = hanging_at("createContainer");
+    let running = making(&c, &["create"]);
+    wait_for_the_hook(&c);
+    let inside = c.scratch.path().join("inside");
+    let mut enter = Command::new("nsenter");
+    enter.args(["--target", &init(&c).to_string(), "--pid", "sh", "-c"]);
+    let mut enter = enter.arg(format!("touch {}; exec sleep 1000", inside.display())).spawn().unwrap();
+    c.wait_for("another process in its namespace", |_| inside.exists());
+    let parent = Pid::from_raw(enter.id() as i32);
+    kill(parent, Signal::SIGSTOP).unwrap();
+    running.signal(Signal::SIGTERM);
+    let output = running.wait();
+    kill(parent, Signal::SIGCONT).unwrap();
+    enter.wait().unwrap();
+    output.fails(143).says(&format!("`delete --force {}`", c.id)).says("interrupted by SIGTERM");
+    c.call(&["delete", "--force", &c.id]).ok();
+    c.assert_nothing_left();
+}
+
+/// The old life has ended by then, so nothing is left at all.
+#[test]
+fn an_interrupted_restart_leaves_nothing() {
+    for lifecycle in [false, true] {
+        let c = Fixture::busybox();
+        let dir = c.scratch.path().display().to_string();
+        let script = format!("[ -e {dir}/once ] && touch {dir}/reached && exec sleep 1000; touch {dir}/once");
+        let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+        let c = c.with(|config| config["hooks"]["createRuntime"] = json!([hook]));
+        let c = if lifecycle { c.hook("preStop", "true") } else { c }.started();
+        let running = c.spawn(&["restart", &c.id]);
+        wait_for_the_hook(&c);
+        running.signal(Signal::SIGTERM);
+        running.wait().fails(143).says("interrupted by SIGTERM");
+        c.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_rehearsal_whose_oci_hook_hangs_is_ended_by_ctrl_c() {
+    if !needs_root("a_rehearsal_whose_oci_hook_hangs_is_ended_by_ctrl_c") {
+        return; // without root a rehearsal makes a configuration of its own, without such hooks
+    }
+    let c = hanging_at("createContainer");
+    c.write();
+    let tmp = c.scratch.path().join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    let mut command = c.command(&["test"]);
+    command.arg(repository().join("testdata/hooks-pod.yaml")).arg("--bundle").arg(c.bundle()).env("TMPDIR", &tmp);
+    let out = c.scratch.path().join("out-test");
+    let file = fs::File::create(&out).unwrap();
+    command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    let running = Running { child: command.spawn().unwrap(), out };
+    let id = format!("test-hooks-pod-{}", running.child.id());
+    wait_for_the_hook(&c);
+    running.signal(Signal::SIGINT);
+    running.wait().fails(1).says("interrupted");
+    assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
+    assert!(cgroups_named(&id).is_empty());
 }
 
 #[test]

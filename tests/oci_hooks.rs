@@ -105,6 +105,32 @@ fn a_failing_hook_before_the_start_fails_create_by_name_and_leaves_nothing() {
     }
 }
 
+/// runtime.md, "Lifecycle": it goes on with `delete`, and so with poststop.
+#[test]
+fn poststop_hooks_are_run_once_when_the_container_could_not_be_made_or_started() {
+    for (kind, verb) in
+        [("createRuntime", "create"), ("createContainer", "create"), ("poststart", "run"), ("", "create")]
+    {
+        for lifecycle in [false, true] {
+            let c = Fixture::busybox();
+            let log = c.scratch.path().join("log");
+            let tell = script(&c, "tell", &format!("cat >> {0}; echo >> {0}", log.display()));
+            let c = with_hook(c, "poststop", json!({"path": tell}));
+            let c = if lifecycle { c.hook("preStop", "true") } else { c };
+            let c = match kind {
+                "" => c.entrypoint(["/nonexistent"]),
+                kind => with_hook(c, kind, json!({"path": "/bin/false"})),
+            };
+            let verb = if verb == "run" { vec!["run", "--detach"] } else { vec!["create"] };
+            assert_ne!(c.make(&verb).code, 0, "{kind}");
+            c.assert_nothing_left();
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            assert_eq!(said.lines().count(), 1, "{kind}, {lifecycle}: {said:?}");
+            assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["status"], "stopped", "{kind}");
+        }
+    }
+}
+
 #[test]
 fn a_failing_start_container_hook_fails_start() {
     let c = with_hook(

@@ -11,9 +11,11 @@ use crate::container::bundle::Bundle;
 use crate::container::capabilities;
 use crate::container::create::{CreateOptions, Created, create};
 use crate::container::exec::hold_namespaces;
+use crate::container::id::ContainerId;
 use crate::container::interrupt::HeldSignals;
 use crate::container::notify::Manager;
-use crate::container::state::Init;
+use crate::container::root::Root;
+use crate::container::state::{Identity, Init};
 use crate::lifecycle::fault::Faults;
 use crate::lifecycle::model::{DEFAULT_GRACE_SECONDS, Plan};
 use crate::lifecycle::notice::Notice;
@@ -138,7 +140,8 @@ pub fn make_with(
 ) -> Result<Created> {
     let plan = &prepared.settings.plan;
     let root = global.root()?;
-    let created = create(&root, &args.id, &prepared.bundle, options, prepared.supervised, held)?;
+    let created = create(&root, &args.id, &prepared.bundle, options, prepared.supervised, held);
+    let created = created.map_err(|error| tell_rest(error, &root, &args.id))?;
     let log = Log::new(global);
     created.warnings.iter().for_each(|warning| log.warn(warning));
     let process = prepared.bundle.config.process().as_ref();
@@ -152,6 +155,15 @@ pub fn make_with(
         crate::supervisor::removal::remember_root(&root);
     }
     Ok(created)
+}
+
+/// An init that hangs in the kernel does not end, and keeps from being undone what it is in.
+fn tell_rest(error: anyhow::Error, root: &Root, id: &ContainerId) -> anyhow::Error {
+    let made_by_us = Identity::load(&root.container(id)).is_ok_and(|identity| identity.creator.is_ourselves());
+    match made_by_us {
+        true => error.context(format!("init does not end; `delete --force {id}` removes what is left when it has")),
+        false => error,
+    }
 }
 
 /// The records of a container that was just made.

@@ -19,7 +19,7 @@ use crate::container::id::ContainerId;
 use crate::container::interrupt::HeldSignals;
 use crate::container::link::Failure;
 use crate::container::notify::{Manager, Notify};
-use crate::container::state::Identity;
+use crate::container::state::{Identity, ProcessId};
 use crate::lifecycle::life::Fault;
 use crate::lifecycle::outcome::Exit;
 use crate::linux::{fd, fork};
@@ -42,7 +42,10 @@ pub fn run(global: &Global, args: &run_args::Run) -> Result<u8> {
 fn detached(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Result<u8> {
     let Err(why) = begin(global, args, prepared) else { return Ok(0) };
     let Some(failed) = why.downcast_ref::<StartFailed>() else { return Err(why) };
-    let container = lookup::container(global, &args.id)?;
+    let container = match lookup::container(global, &args.id) {
+        Ok(container) if container.state.creator == failed.creator => container,
+        _ => return Err(why), // somebody else has removed it, and perhaps made another one (R7)
+    };
     let code = if failed.by_the_container { code_at_the_end(&container) } else { None };
     // All of it goes: nobody has got an id to delete it by.
     if let Err(error) = super::delete::remove(global, &container.id, true) {
@@ -59,6 +62,8 @@ fn detached(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Re
 #[derive(Debug)]
 struct StartFailed {
     text: String,
+    /// Who made it.
+    creator: ProcessId,
     /// The end of the container explains it, and its code is the answer.
     by_the_container: bool,
 }
@@ -93,7 +98,7 @@ fn foreground(global: &Global, args: &run_args::Run, prepared: &Prepared) -> Res
     // The lock of the birth ends here, so that others may exec, kill and delete.
     created.keep();
     drop(created);
-    held.leave_blocked();
+    supervisor.interrupt = Some(held.leave_blocked());
     supervisor.start();
     let ended = supervisor.run();
     drop(supervisor.relay.take());
@@ -165,9 +170,10 @@ fn begin_plain(global: &Global, args: &run_args::Create, prepared: &Prepared) ->
     let held = HeldSignals::begin()?;
     let mut created = make(global, args, prepared, &held)?;
     Again::of(global, args)?.save(&created.dir)?;
-    drop(created.lock.take());
     let notify = Notify::listen(&created.dir)?;
-    start::plain(&created.state, &created.dir, Some(&held))?;
+    // A hook of its start may hang, and then others are to be able to end it.
+    created.unlock();
+    start::plain(&created.state, &created.dir, None, Some(&held))?;
     created.keep();
     drop(held);
     start::relay_readiness(global, notify, &created.state);
@@ -179,7 +185,8 @@ fn begin_with_hooks(global: &Global, args: &run_args::Create, prepared: &Prepare
     launch(global, args, prepared, HeldSignals::begin()?)?;
     let container = lookup::container(global, &args.id)?;
     let notify = Notify::listen(&container.dir)?;
-    let failed = |text: String, by_the_container| StartFailed { text, by_the_container };
+    let creator = container.state.creator.clone();
+    let failed = |text: String, by_the_container| StartFailed { text, creator, by_the_container };
     match container.ask(Request::Start)? {
         Some(Answer::Ok) => start::poststart(&container.state, &container.dir, None)
             .map_err(|error| failed(format!("{error:#}"), false))?,
@@ -251,6 +258,7 @@ fn become_supervisor(
     let listener = control::listen_in(fd::open_path(&created.dir)?.as_fd())?;
     let namespaces = kept_namespaces(&prepared.settings.plan, &created)?;
     let root = global.root()?;
+    created.unlock();
     let handover = Handover {
         root: &root,
         id: &args.id,
@@ -260,7 +268,6 @@ fn become_supervisor(
         namespaces: &namespaces,
         parent: true,
     };
-    drop(created.lock.take());
     // Back here it has failed, and dropping `created` undoes the container.
     Err(handover.become_it(ready.as_fd()))
 }

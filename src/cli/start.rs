@@ -11,7 +11,7 @@ use super::lookup::{self, Container};
 use crate::container::id::ContainerId;
 use crate::container::interrupt::HeldSignals;
 use crate::container::notify::Notify;
-use crate::container::state::{Init, State, Status, lock};
+use crate::container::state::{Init, Lock, State, Status, lock};
 use crate::container::{hooks, start};
 use crate::lifecycle::signal::Signal;
 use crate::linux::pidfd;
@@ -23,8 +23,8 @@ pub fn run(global: &Global, args: &Id) -> Result<u8> {
     if container.state.has_hooks {
         with_hooks(&container, &args.id)?;
     } else {
-        let _lock = lock(&container.dir)?;
-        plain(&container.state, &container.dir, None)?;
+        let lock = lock(&container.dir)?;
+        plain(&container.state, &container.dir, Some(lock), None)?;
     }
     relay_readiness(global, notify, &container.state);
     Ok(0)
@@ -51,9 +51,11 @@ fn with_hooks(container: &Container, id: &ContainerId) -> Result<()> {
     Ok(())
 }
 
-/// Starts a container without lifecycle hooks.
-pub fn plain(state: &State, dir: &Path, held: Option<&HeldSignals>) -> Result<()> {
+/// Starts a container without lifecycle hooks. A lock is held until it runs, and not while a poststart hook hangs, so that others
+/// can end it.
+pub fn plain(state: &State, dir: &Path, lock: Option<Lock>, held: Option<&HeldSignals>) -> Result<()> {
     start::start(state, dir, held).with_context(|| format!("start {}", state.id))?;
+    drop(lock);
     poststart(state, dir, held)
 }
 

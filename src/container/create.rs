@@ -17,7 +17,7 @@ use self::raising::Raising;
 use self::undo::Undo;
 use super::bundle::Bundle;
 use super::id::ContainerId;
-use super::init::{self, Birth};
+use super::init::{self, Birth, Ends};
 use super::interrupt::HeldSignals;
 use super::root::Root;
 use super::rootfs::Sources;
@@ -86,15 +86,21 @@ pub struct Created {
     pub terminal: Option<OwnedFd>,
     /// What is to be told, but does not stop the container.
     pub warnings: Vec<String>,
-    /// No other verb changes the container while this lives.
-    pub lock: Option<Lock>,
     undo: Undo,
+    /// No other verb changes the container while this lives: dropped after all is undone.
+    lock: Option<Lock>,
 }
 
 impl Created {
     /// From now on the container outlives this value.
     pub fn keep(&mut self) {
         self.undo.disarm();
+    }
+
+    /// From now on others may change the container; what is undone is so only while it is still this one (R7).
+    pub fn unlock(&mut self) {
+        self.undo.others_since = Some(self.state.creator.clone());
+        self.lock = None;
     }
 }
 
@@ -110,9 +116,10 @@ pub fn create(
     // What can be refused is refused before anything is made.
     let plan = Plan::new(id, bundle, options)?;
 
+    let mut lock = None; // dropped after all is undone
     let mut undo = Undo::default();
     let dir = make_directory(root, id, &mut undo)?;
-    let lock = own_directory(&dir, id, &mut undo)?;
+    let lock_fd = lock.insert(own_directory(&dir, id, &mut undo)?).as_fd().as_raw_fd();
     let bundle = &with_notify(bundle, &dir, options)?;
     let mut state = first_state(id, bundle, &plan, options, has_hooks)?;
     // The directory says what there is before there is anything (R1).
@@ -121,7 +128,10 @@ pub fn create(
     make_cgroup(&plan, bundle, options, &mut undo)?;
 
     let (ours, theirs) = link::pair()?;
-    let (pid, pidfd, in_cgroup) = give_birth(&plan, bundle, options, (&state, &dir), (&ours, theirs), &mut undo)?;
+    let ends = Ends { link: theirs, verbs: [ours.as_raw_fd(), lock_fd] };
+    let (pid, pidfd, in_cgroup) = give_birth(&plan, bundle, options, (&state, &dir), ends, &mut undo)?;
+    // From here on, as runc: what its hooks may have made is theirs to remove.
+    undo.poststop = Some((state.clone(), held.as_fd().try_clone_to_owned().context("dup")?));
     let proc_dir = Procfs::open().and_then(|proc| proc.process(pid)).context("open /proc of init")?;
     let init = ProcessId::of(pid)?;
     (state.pid, state.start_time, state.boot_id) = (init.pid, init.start_time, init.boot_id);
@@ -137,7 +147,7 @@ pub fn create(
     }
     plan.pidfd_socket.as_ref().map_or(Ok(()), |socket| receiver::give_pidfd(socket, pidfd.as_fd()))?;
     write_pid_file(options.pid_file.as_deref(), pid, &mut undo)?;
-    Ok(Created { state, dir, pidfd, proc_dir, terminal, warnings, lock: Some(lock), undo })
+    Ok(Created { state, dir, pidfd, proc_dir, terminal, warnings, undo, lock })
 }
 
 fn with_notify<'a>(bundle: &'a Bundle, dir: &Path, options: &CreateOptions) -> Result<Cow<'a, Bundle>> {
@@ -238,7 +248,7 @@ fn give_birth(
     bundle: &Bundle,
     options: &CreateOptions,
     (state, dir): (&State, &Path),
-    (ours, theirs): (&OwnedFd, OwnedFd),
+    ends: Ends,
     undo: &mut Undo,
 ) -> Result<(Pid, OwnedFd, bool)> {
     let sources = Sources::open(bundle, plan.namespaces.joined(Kind::User))?;
@@ -249,10 +259,9 @@ fn give_birth(
         namespaces: &plan.namespaces,
         state: state.clone(),
         listener,
-        link: theirs,
+        ends,
         filter: plan.filter.as_ref(),
         nature: &plan.nature,
-        verbs_end: ours.as_raw_fd(),
         listen_fds: plan.listen_fds,
     };
     let (pid, pidfd, in_cgroup) = clone_init(birth, sources, &plan.cgroup)?;

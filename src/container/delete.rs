@@ -59,7 +59,7 @@ fn delete_there(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String
     if init.is_some() || !cgroup.delete_if_unused() {
         end(&cgroup, init)?;
     }
-    let warnings = state.map(|state| hooks::poststop(&state, &dir)).unwrap_or_default();
+    let warnings = state.map(|state| hooks::poststop(&state, &dir, None)).unwrap_or_default();
     cgroup.delete()?;
     match rdt::Group::load(&dir) {
         Ok(group) => group.map_or(Ok(()), |group| group.remove())?,

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -88,7 +88,11 @@ fn run_all(
     held: Option<&HeldSignals>,
 ) -> Result<()> {
     for (index, hook) in of(hooks, point).iter().enumerate() {
-        run_one(hook, state, status, held).with_context(|| describe(point, index, hook))?;
+        let interrupted = || held.map_or(Ok(()), HeldSignals::check);
+        interrupted()
+            .and_then(|()| run_one(point, hook, state, status, held.map(AsFd::as_fd)))
+            .or_else(|error| interrupted().and(Err(error)))
+            .with_context(|| describe(point, index, hook))?;
     }
     Ok(())
 }
@@ -102,15 +106,17 @@ pub fn poststart(state: &State, dir: &Path, held: Option<&HeldSignals>) -> Resul
     run_all(hooks_at_create(dir)?.as_ref(), Point::Poststart, state, Status::Running, held)
 }
 
-/// Runs every poststop hook, for `delete`; the failures are warnings.
-pub fn poststop(state: &State, dir: &Path) -> Vec<String> {
+/// Runs every poststop hook, for `delete`; the failures are warnings. Once something can be read from `ended_by`, no hook is
+/// waited for.
+pub fn poststop(state: &State, dir: &Path, ended_by: Option<BorrowedFd<'_>>) -> Vec<String> {
     let hooks = match hooks_at_create(dir) {
         Ok(hooks) => hooks,
         Err(error) => return vec![format!("{error:#}")],
     };
     let hooks = of(hooks.as_ref(), Point::Poststop).iter().enumerate();
     let failed = hooks.filter_map(|(index, hook)| {
-        let done = run_one(hook, state, Status::Stopped, None).with_context(|| describe(Point::Poststop, index, hook));
+        let done = run_one(Point::Poststop, hook, state, Status::Stopped, ended_by)
+            .with_context(|| describe(Point::Poststop, index, hook));
         done.err().map(|error| format!("{error:#}"))
     });
     failed.collect()
@@ -139,7 +145,7 @@ fn read_snapshot(dir: &Path) -> Result<(PathBuf, Vec<u8>)> {
     Ok((path, raw))
 }
 
-fn run_one(hook: &Hook, state: &State, status: Status, held: Option<&HeldSignals>) -> Result<()> {
+fn run_one(point: Point, hook: &Hook, state: &State, status: Status, ended_by: Option<BorrowedFd<'_>>) -> Result<()> {
     let input = serde_json::to_vec(&state.oci(status)).context("serialize the state")?;
     // Files in memory: neither a hook that does not read nor one that says more than a pipe holds can stop us.
     let mut stdin = memory(c"state")?;
@@ -152,36 +158,34 @@ fn run_one(hook: &Hook, state: &State, status: Status, held: Option<&HeldSignals
     command.stdin(stdin).process_group(0);
     command.stdout(output.try_clone().context("dup")?).stderr(output.try_clone().context("dup")?);
     spawn::unblock_signals(&mut command);
+    if matches!(point, Point::CreateContainer | Point::StartContainer) {
+        // Without a pid namespace and a cgroup of its own nothing else would end it with init.
+        spawn::die_with_us(&mut command);
+    }
     spawn::pass_nothing(&mut command);
     let mut child = command.spawn().context("spawn")?;
     let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
-    let status = wait(&mut child, limit.map(Duration::from_secs), held)?;
+    let (woken, status) = wait(&mut child, limit.map(Duration::from_secs), ended_by)?;
     let said = last_words(&mut output);
-    match status {
-        None => bail!("timed out after {}s{said}", limit.unwrap_or(0)),
-        Some(status) if !status.success() => match status.signal() {
-            Some(signal) => bail!("signal {signal}{said}"),
-            None => bail!("exit code {}{said}", status.code().unwrap_or(-1)),
-        },
-        Some(_) => Ok(()),
+    match (woken, status.signal()) {
+        (Woken::ByLimit, _) => bail!("timed out after {}s{said}", limit.unwrap_or(0)),
+        (Woken::ByOther, _) => bail!("killed, since a signal came{said}"),
+        (Woken::ByItsEnd, _) if status.success() => Ok(()),
+        (Woken::ByItsEnd, Some(signal)) => bail!("signal {signal}{said}"),
+        (Woken::ByItsEnd, None) => bail!("exit code {}{said}", status.code().unwrap_or(-1)),
     }
 }
 
-/// Waits for a hook until its deadline; None when it was killed, with its whole process group. So it is where a signal comes,
-/// which is the error.
-fn wait(child: &mut Child, limit: Option<Duration>, held: Option<&HeldSignals>) -> Result<Option<ExitStatus>> {
+/// Waits for the end of a hook. When its deadline or something else is first, it is killed with its whole process group.
+fn wait(child: &mut Child, limit: Option<Duration>, ended_by: Option<BorrowedFd<'_>>) -> Result<(Woken, ExitStatus)> {
     let pid = Pid::from_raw(child.id() as i32);
     let handle = pidfd::open(pid).context("pidfd_open")?;
-    let woken = pidfd::wait(handle.as_fd(), held.map(AsFd::as_fd), limit).context("poll")?;
+    let woken = pidfd::wait(handle.as_fd(), ended_by, limit).context("poll")?;
     if woken != Woken::ByItsEnd {
         // Not reaped yet, so the number is still its own.
         let _ = killpg(pid, Signal::SIGKILL); // gone already is fine
     }
-    let status = child.wait().context("wait")?;
-    if let (Woken::ByOther, Some(held)) = (woken, held) {
-        held.check()?;
-    }
-    Ok((woken == Woken::ByItsEnd).then_some(status))
+    Ok((woken, child.wait().context("wait")?))
 }
 
 pub(super) fn memory(name: &std::ffi::CStr) -> Result<File> {
@@ -224,7 +228,7 @@ mod tests {
     }
 
     fn error(script: &str, timeout: i64) -> String {
-        format!("{:#}", run_one(&hook(script, timeout), &state(), Status::Creating, None).unwrap_err())
+        format!("{:#}", run_one(Point::Prestart, &hook(script, timeout), &state(), Status::Creating, None).unwrap_err())
     }
 
     #[test]
@@ -232,7 +236,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         let script = format!("exec > {}; cat; echo; echo $KEY ${{CARGO_MANIFEST_DIR-none}}", out.display());
-        run_one(&hook(&script, 60), &state(), Status::Creating, None).unwrap();
+        run_one(Point::Prestart, &hook(&script, 60), &state(), Status::Creating, None).unwrap();
         let said = std::fs::read_to_string(out).unwrap();
         let mut lines = said.lines();
         let state: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
@@ -249,7 +253,7 @@ mod tests {
         let left = std::io::pipe().unwrap();
         rustix::io::fcntl_setfd(&left.0, rustix::io::FdFlags::empty()).unwrap();
         let script = format!("[ ! -e /proc/self/fd/{} ]", std::os::fd::AsRawFd::as_raw_fd(&left.0));
-        run_one(&hook(&script, 60), &state(), Status::Creating, None).unwrap();
+        run_one(Point::Prestart, &hook(&script, 60), &state(), Status::Creating, None).unwrap();
     }
 
     #[test]

@@ -38,13 +38,19 @@ pub struct Birth<'a> {
     pub state: State,
     /// `start.sock`.
     pub listener: OwnedFd,
-    pub link: OwnedFd,
+    pub ends: Ends,
     pub filter: Option<&'a Filter>,
     pub nature: &'a Nature,
-    /// The verb's end of the link, of which we have a copy.
-    pub verbs_end: RawFd,
     /// Sockets that our own caller passed by LISTEN_FDS.
     pub listen_fds: u32,
+}
+
+/// What there is between init and the verb.
+pub struct Ends {
+    /// Init's end of the link.
+    pub link: OwnedFd,
+    /// What is the verb's alone, and of which init has a copy: its own end, and the lock of the container.
+    pub verbs: [RawFd; 2],
 }
 
 impl Birth<'_> {
@@ -64,9 +70,12 @@ impl Birth<'_> {
 /// The life of init, up to its program. A failure is told to whoever listens: `create`, later `start`.
 pub fn run(mut birth: Birth<'_>, sources: Sources) -> ! {
     let _guard = NoReturn;
-    // Or we would never see the end of file that tells us of the verb's death.
-    let _ = nix::unistd::close(birth.verbs_end); // it is open, so this cannot fail
-    let Ok(mut link) = birth.link.try_clone() else { exit_now(125) };
+    // Or we would never see the end of file that tells us of the verb's death, and `delete --force` would wait for us, whatever
+    // we hang in. Only closed: a `Lock` that is dropped unlocks for the verb, too.
+    for fd in birth.ends.verbs {
+        let _ = nix::unistd::close(fd); // it is open, so this cannot fail
+    }
+    let Ok(mut link) = birth.ends.link.try_clone() else { exit_now(125) };
     let failure = match init(&mut birth, sources, &mut link) {
         Ok(never) => match never {},
         Err(error) => Failure::of(&error),

@@ -12,7 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::linux::signals;
 
-/// A signal came before the container was made; nothing is kept of it.
+/// A signal came before the container was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted(pub Signal);
 
@@ -20,7 +20,7 @@ impl std::error::Error for Interrupted {}
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "interrupted by {}: nothing is kept of the container", self.0)
+        write!(f, "interrupted by {}", self.0)
     }
 }
 
@@ -28,7 +28,8 @@ impl fmt::Display for Interrupted {
 /// container waits with `await_readable`, and asks `check` before it keeps it.
 pub struct HeldSignals {
     descriptor: SignalFd,
-    before: SigSet,
+    /// What was blocked before; None where that is another's concern.
+    before: Option<SigSet>,
     /// The first that was read.
     came: Cell<Option<Signal>>,
 }
@@ -56,12 +57,13 @@ impl HeldSignals {
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut before)).context("block signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let descriptor = SignalFd::with_flags(&held, flags).context("make a signal descriptor")?;
-        Ok(HeldSignals { descriptor, before, came: Cell::new(None) })
+        Ok(HeldSignals { descriptor, before: Some(before), came: Cell::new(None) })
     }
 
-    /// From here on a supervisor reads them, those that have come included.
-    pub fn leave_blocked(self) {
-        std::mem::forget(self);
+    /// From here on a supervisor reads them, those that have come included; whoever is first.
+    pub fn leave_blocked(mut self) -> HeldSignals {
+        self.before = None;
+        self
     }
 
     /// The signal that was the first to come, as far as `check` and `await_readable` have seen.
@@ -85,6 +87,7 @@ impl HeldSignals {
     /// Waits until a descriptor can be read or is closed at its other end. `Interrupted` where a signal is first.
     pub fn await_readable(&self, fd: BorrowedFd<'_>) -> Result<()> {
         loop {
+            self.check()?;
             let mut both =
                 [PollFd::new(fd, PollFlags::POLLIN), PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
             match poll(&mut both, PollTimeout::NONE) {
@@ -92,17 +95,15 @@ impl HeldSignals {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno).context("poll"),
             }
-            let ready = both[0].any().unwrap_or(true);
-            self.check()?;
-            if ready {
-                return Ok(());
+            if both[0].any().unwrap_or(true) {
+                return self.check();
             }
         }
     }
 }
 
 impl AsFd for HeldSignals {
-    /// Readable when `check` has something to tell.
+    /// Readable when one has come that `check` has not read. It reads no more than the first.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
@@ -110,7 +111,27 @@ impl AsFd for HeldSignals {
 
 impl Drop for HeldSignals {
     fn drop(&mut self) {
-        // Only a bad argument can fail.
-        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
+        // Whoever asks twice asks for nothing else: what ends us is told, and not by the kernel.
+        while self.came.get().is_some() && matches!(self.descriptor.read_signal(), Ok(Some(_))) {}
+        if let Some(before) = &self.before {
+            // Only a bad argument can fail.
+            let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(before), None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_after_a_signal_was_read_is_told_of_it_all_the_same() {
+        let held = HeldSignals::begin().unwrap();
+        assert!(held.check().is_ok());
+        nix::sys::signal::raise(Signal::SIGHUP).unwrap(); // to this thread alone
+        assert!(held.check().is_err());
+        let (never, _other) = crate::linux::fork::pipe().unwrap();
+        let error = held.await_readable(never.as_fd()).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&Interrupted(Signal::SIGHUP)));
     }
 }

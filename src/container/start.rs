@@ -14,6 +14,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use super::interrupt::HeldSignals;
 use super::link::{self, Failure, Message};
 use super::state::State;
+use crate::lifecycle::signal::Signal;
 use crate::linux::fd;
 
 /// The name of the socket while init is being set up, and from `created` on.
@@ -77,6 +78,12 @@ impl Heard {
     /// Of a connection that was closed without a word, where nobody else gave one.
     pub fn nothing() -> StartError {
         failed("init ended before it executed its program".to_owned())
+    }
+
+    /// The same, where a signal had been passed on to init.
+    pub fn interrupted(signal: Signal) -> StartError {
+        let message = format!("interrupted by {signal}: the program was not executed");
+        StartError { message, code: 128 + signal.number() }
     }
 }
 

@@ -115,6 +115,10 @@ impl ProcessId {
         (!pidfd::has_ended(pidfd.as_fd())).then_some(Init { pid: Pid::from_raw(self.pid), pidfd })
     }
 
+    pub fn is_ourselves(&self) -> bool {
+        self.pid == Pid::this().as_raw() && self.live().is_some()
+    }
+
     /// The process with its directory in /proc, if it was not reaped yet.
     pub fn find(&self) -> Option<(OwnedFd, OwnedFd)> {
         let proc_dir = Procfs::open().and_then(|proc| proc.process(Pid::from_raw(self.pid))).ok()?;
@@ -308,7 +312,13 @@ impl State {
 
 /// The right to change a container, held until it is dropped; the kernel releases it when its holder dies (R7).
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, never read")] Flock<File>);
+pub struct Lock(Flock<File>);
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// Waits for the lock of a container's state directory. `NotFound` where the directory is gone, or went while we waited.
 pub fn lock(dir: &Path) -> Result<Lock> {

@@ -5,7 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::unistd::{getpid, getppid};
+
 use super::fd;
+use super::process::set_parent_death_signal;
 
 /// Gives the child of `command` each descriptor at a number of its own (3 or above). Everything else of ours is
 /// close-on-exec.
@@ -28,6 +31,18 @@ pub fn unblock_signals(command: &mut Command) {
     let unblock = || Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?);
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(unblock) };
+}
+
+/// The child is killed when we end. Only for a process of one thread, which has to be the one that spawns it.
+pub fn die_with_us(command: &mut Command) {
+    let ourselves = getpid();
+    let follow = move || {
+        set_parent_death_signal(libc::SIGKILL)?;
+        // We may have ended before that.
+        if getppid() == ourselves { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(follow) };
 }
 
 /// Gives the child the three standard streams and nothing else, whatever our own caller has left open for us.

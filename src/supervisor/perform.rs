@@ -165,7 +165,7 @@ impl Supervisor {
             Heard::Executed => return self.executed(),
             // A predecessor's word came before ours (S-28).
             Heard::Gone if start::waits(&self.dir) == Waiting::NoMore && self.init_goes_on() => return self.executed(),
-            Heard::Gone => Heard::nothing(),
+            Heard::Gone => self.struck_by.map_or_else(Heard::nothing, Heard::interrupted),
             Heard::Failed(error) => error,
         };
         self.feed(Event::ExecFailed { message: error.message, code: error.code });
@@ -178,9 +178,9 @@ impl Supervisor {
     fn executed(&mut self) {
         self.faults.begin(clock::now());
         self.feed(Event::Executed);
-        // Elsewhere the verb runs them. As in every runtime a hook of the host's that hangs holds up its `run`.
+        // Elsewhere the verb runs them. As in every runtime a hook of the host's that hangs holds up its `run`, until a signal comes.
         if self.foreground
-            && let Err(error) = crate::container::hooks::poststart(&self.state, &self.dir, None)
+            && let Err(error) = crate::container::hooks::poststart(&self.state, &self.dir, self.interrupt.as_ref())
         {
             self.poststart_error = Some(error);
             self.feed(Event::Kill { request: None, signal: Signal::KILL, all: false, raw: true });

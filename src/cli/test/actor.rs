@@ -24,7 +24,7 @@ use super::stage::{self, Stage};
 use super::wire::{Act, Lines, Order, Part, Story, Word, tell};
 use super::{listeners, spent};
 use crate::container::id::ContainerId;
-use crate::container::interrupt::HeldSignals;
+use crate::container::interrupt::{HeldSignals, Interrupted};
 use crate::container::state::State;
 use crate::foreign::legible;
 use crate::handler::log::{file_name, last_stderr_lines};
@@ -129,6 +129,9 @@ struct Actor {
 
 /// An ENTRYPOINT that the root file system lacks is a failed verdict; all else is this machine's fault (interface.md 2.4).
 fn unmade(error: anyhow::Error, container: &str) -> anyhow::Error {
+    if error.is::<Interrupted>() {
+        return with_code(1, error.context(format!("the container {container:?} was not made")));
+    }
     match stage::code_of(&error, 125) {
         126 | 127 => {
             with_code(1, error.context(format!("the ENTRYPOINT of container {container:?} cannot be executed")))

@@ -15,7 +15,9 @@ use std::process::{Child, Stdio};
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
 
 use super::cast::{Player, Troupe};
 use super::progress::{Progress, REDRAW};
@@ -75,6 +77,12 @@ impl Actor {
 
     fn order(&mut self, order: Order) {
         tell(&mut self.orders, &order);
+    }
+
+    fn kill(&mut self) {
+        self.order(Order::Kill);
+        // While it makes the container it hears nothing but signals.
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM); // not reaped yet
     }
 }
 
@@ -201,7 +209,7 @@ impl<'a> Director<'a> {
         if asked {
             self.interrupted = true;
             let actors = self.pods.iter_mut().flat_map(|pod| &mut pod.cues).filter_map(|cue| cue.actor.as_mut());
-            actors.for_each(|actor| actor.order(Order::Kill));
+            actors.for_each(Actor::kill);
         }
     }
 

@@ -6,7 +6,7 @@
 //!     |  <---- Doing, Said -------  |   for people, at any time
 //!     |  <---- Up ----------------  |   running, with its postStart done; not sent if it never is
 //!     |  ----- Stop ------------->  |   stop it, unless it has ended by itself
-//!     |  ----- Kill ------------->  |   at any time: SIGKILL, and the life goes on to its end
+//!     |  ----- Kill ------------->  |   at any time: SIGKILL, and the life goes on to its end; with SIGTERM to the actor
 //!     |  <---- Over(..) ----------  |   the last word, when nothing of the container is left
 //!     |  <---- Failed(..) --------  |   instead: the container could not be made, or its life not be followed
 //! ```

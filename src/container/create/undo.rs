@@ -10,8 +10,10 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::cgroup::Cgroup;
+use crate::container::hooks;
 use crate::container::net_devices::Moved;
 use crate::container::rdt;
+use crate::container::state::{self, Identity, Lock, ProcessId, State};
 use crate::linux::pidfd;
 
 /// How long an init that was killed may take to end.
@@ -26,15 +28,27 @@ pub(super) struct Undo {
     pub devices: Option<Moved>,
     pub init: Option<(Pid, OwnedFd)>,
     pub pid_file: Option<PathBuf>,
+    /// Whose poststop hooks are run, and what is readable when one that hangs is not to be waited for.
+    pub poststop: Option<(State, OwnedFd)>,
+    /// Who made the container, once others may change it.
+    pub others_since: Option<ProcessId>,
 }
 
 impl Undo {
     // By field: replacing the value would drop it.
     pub fn disarm(&mut self) {
-        (self.dir, self.cgroup, self.rdt, self.init, self.pid_file) = (None, None, None, None, None);
+        (self.dir, self.cgroup, self.rdt, self.init) = (None, None, None, None);
+        (self.pid_file, self.poststop, self.others_since) = (None, None, None);
         if let Some(devices) = self.devices.take() {
             devices.keep();
         }
+    }
+
+    /// Whether nobody has removed the container since others may. It stays so as long as the lock is held that comes with it.
+    fn is_ours(&self) -> (bool, Option<Lock>) {
+        let (Some(creator), Some(dir)) = (&self.others_since, &self.dir) else { return (true, None) };
+        let lock = state::lock(dir).ok();
+        (lock.is_some() && Identity::load(dir).is_ok_and(|identity| identity.creator == *creator), lock)
     }
 }
 
@@ -42,6 +56,7 @@ impl Drop for Undo {
     // Each on its own: one that fails must not keep the others from being undone, and the error that brought us here is
     // the one to tell. What is left `delete --force` finds.
     fn drop(&mut self) {
+        let (true, _lock) = self.is_ours() else { return };
         if let Some(pid_file) = &self.pid_file {
             let _ = fs::remove_file(pid_file);
         }
@@ -59,6 +74,9 @@ impl Drop for Undo {
                 return; // a file system that does not answer keeps it, and so all that names it
             }
             let _ = waitpid(*pid, None);
+        }
+        if let (Some((state, ended_by)), Some(dir)) = (&self.poststop, &self.dir) {
+            let _ = hooks::poststop(state, dir, Some(ended_by.as_fd()));
         }
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.delete();

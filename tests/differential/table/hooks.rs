@@ -31,15 +31,23 @@ fn one(name: &'static str, kind: &'static str) -> Case {
 
 fn failing(name: &'static str, kind: &'static str, hook: Value) -> Case {
     case(name, move |c| {
-        c["hooks"] = json!({ kind: [hook] });
+        c["hooks"] = json!({ "poststop": [self::hook("poststop")] });
+        c["hooks"][kind] = json!([hook]);
         c["process"]["args"] = json!(["/bin/sleep", "100"]);
     })
     .lines(&[
         "run --detach --pid-file {D}/pid --bundle {B} {ID}",
+        LOG,
         "state {ID}",
         "delete --force {ID}",
+        LOG,
         "state {ID}",
     ])
+}
+
+/// The same by `create`.
+fn failing_create(name: &'static str, kind: &'static str) -> Case {
+    failing(name, kind, json!({ "path": "/bin/false" })).lines(&[CREATE, LOG, "state {ID}"])
 }
 
 pub fn cases() -> Vec<Case> {
@@ -86,11 +94,20 @@ pub fn cases() -> Vec<Case> {
                 "a container whose startContainer hook fails is never running (config.md, startContainer)",
             ),
         failing("a poststart hook that fails", "poststart", fails()),
+        failing_create("a prestart hook that fails in create", "prestart"),
+        failing_create("a createRuntime hook that fails in create", "createRuntime"),
+        failing_create("a createContainer hook that fails in create", "createContainer"),
+        case("a poststop hook of a container without its program", |c| {
+            c["hooks"] = json!({ "poststop": [hook("poststop")] });
+            c["process"]["args"] = json!(["/nonexistent"]);
+        })
+        .lines(&[CREATE, LOG, "state {ID}"]),
         failing("a poststop hook that fails", "poststop", fails()),
         failing("a hook that is not there", "createRuntime", missing()),
         failing("a hook that takes too long", "createRuntime", hangs()),
         failing("a hook with a relative path", "createRuntime", json!({ "path": "bin/true" }))
-            .alone("run error", "refused by name before anything is made"),
+            .alone("run error", "refused by name before anything is made")
+            .like_crun("sh*", "refused by name before anything is made"),
         failing("an unknown hook", "createRunTime", fails())
             .like_crun("run exit", "a key is what it is, in small letters and capitals; bookend warns of it")
             .like_crun("run error", "a key is what it is, in small letters and capitals; bookend warns of it")
