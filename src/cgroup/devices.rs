@@ -24,11 +24,8 @@ impl Cgroup {
     /// container has. To be called once, before the container's first process, by one that may: on v2 the rules are a
     /// program in the kernel, which takes rights in the initial user namespace.
     pub fn set_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<DeviceRules> {
-        let v1 = self.of_controller("devices").filter(|found| found.version == Version::V1);
-        let Some(hierarchy) = v1.or(self.v2()) else { return Ok(DeviceRules::NotEnforced) };
-        let directory =
-            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
-        match hierarchy.version {
+        let Some((version, directory)) = self.of_devices()? else { return Ok(DeviceRules::NotEnforced) };
+        match version {
             Version::V1 => apply(&directory, rules)?,
             Version::V2 => device_filter::attach(&directory, rules)?,
         }
@@ -37,11 +34,8 @@ impl Cgroup {
 
     /// Replaces the device rules of a container that runs, so that what the old and the new ones allow is never denied.
     pub fn change_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<DeviceRules> {
-        let v1 = self.of_controller("devices").filter(|found| found.version == Version::V1);
-        let Some(hierarchy) = v1.or(self.v2()) else { return Ok(DeviceRules::NotEnforced) };
-        let directory =
-            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
-        match hierarchy.version {
+        let Some((version, directory)) = self.of_devices()? else { return Ok(DeviceRules::NotEnforced) };
+        match version {
             Version::V2 => device_filter::replace(&directory, rules)?,
             Version::V1 => match device_filter::difference(&directory, rules)? {
                 Some(writes) => write_all(&directory, &writes)?,
@@ -50,6 +44,15 @@ impl Cgroup {
             },
         }
         Ok(DeviceRules::Enforced)
+    }
+
+    /// The directory that device rules are set on; None without a cgroup.
+    fn of_devices(&self) -> Result<Option<(Version, Directory)>> {
+        let v1 = self.of_controller("devices").filter(|found| found.version == Version::V1);
+        let Some(hierarchy) = v1.or(self.v2()) else { return Ok(None) };
+        let directory =
+            Directory::open(&hierarchy.path).with_context(|| format!("open {}", hierarchy.path.display()))?;
+        Ok(Some((hierarchy.version, directory)))
     }
 }
 
