@@ -1,12 +1,15 @@
 //! Cgroups on the real kernel. Each test runs on what the host has, and on cgroup v2: where the host is hybrid, in a
 //! private mount namespace with the v2 tree alone.
 
+mod common;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bookend::cgroup::{Cgroup, DeviceRules, Version};
+use common::{needs_root, skip};
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
 use serde_json::json;
@@ -35,12 +38,7 @@ macro_rules! on_each_version {
 }
 
 fn may_run() -> bool {
-    let delegated = std::env::var_os("BOOKEND_TEST_DELEGATED").is_some();
-    let root = nix::unistd::geteuid().is_root();
-    if !root && !delegated {
-        println!("skipped: needs root");
-    }
-    root || delegated
+    std::env::var_os("BOOKEND_TEST_DELEGATED").is_some() || needs_root(std::thread::current().name().unwrap())
 }
 
 /// True when cgroup v2 is all there is. Otherwise runs the named test once more, where that is so.
@@ -48,8 +46,7 @@ fn in_v2_alone(test: &str) -> bool {
     let unified = Path::new("/sys/fs/cgroup/unified");
     if std::env::var_os(V2_ALONE).is_some() || !unified.exists() {
         if !Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
-            println!("skipped: this host has no cgroup v2");
-            return false;
+            return skip(test, "needs cgroup v2");
         }
         return true;
     }
@@ -656,15 +653,15 @@ const WITH_NETWORK: &str = "BOOKEND_TEST_WITH_NETWORK";
 /// Alone: /proc/PID/cgroup of every process has the hierarchy meanwhile, and other tests compare that.
 #[test]
 fn a_networks_class_and_priorities_read_back_alone() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root");
+    let name = "a_networks_class_and_priorities_read_back_alone";
+    if !needs_root(name) {
         return;
     }
     if std::env::var_os(WITH_NETWORK).is_none() {
         let known = std::fs::read_to_string("/proc/cgroups").unwrap();
         let is_free = |name: &str| known.lines().any(|line| line.starts_with(&format!("{name}\t0\t")));
         if !["net_cls", "net_prio"].into_iter().all(is_free) {
-            println!("skipped: the kernel has no net_cls and net_prio to mount");
+            skip(name, "needs net_cls and net_prio that nobody has mounted");
             return;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -672,7 +669,7 @@ fn a_networks_class_and_priorities_read_back_alone() {
         let output = Command::new("unshare")
             .args(["-m", "sh", "-c", script])
             .arg(std::env::current_exe().unwrap())
-            .arg("a_networks_class_and_priorities_read_back_alone")
+            .arg(name)
             .arg(directory.path())
             .env(WITH_NETWORK, "1")
             .output()

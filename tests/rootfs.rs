@@ -3,6 +3,8 @@
 //! Each test runs this same binary again below `unshare`, where the test `child` makes the root file system of a bundle,
 //! enters it and runs a shell script in it. What the script prints is what the test sees. Nothing is mounted on the host.
 
+mod common;
+
 use std::cell::Cell;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,6 +17,7 @@ use bookend::cgroup::Cgroup;
 use bookend::container::bundle::Bundle;
 use bookend::container::rootfs::{self, RootfsOptions, Sources};
 use bookend::container::spec;
+use common::{is_root, needs_root};
 use nix::fcntl::OFlag;
 use serde_json::{Value, json};
 
@@ -124,10 +127,6 @@ impl Case {
         assert!(output.starts_with("ERROR: "), "it was not refused: {output}");
         output
     }
-}
-
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
 }
 
 /// Root tests say so where there is no root; with root none is left out.
@@ -308,8 +307,8 @@ const MOUNT_FLAGS: &str = "busybox awk '{print $5, $6}' /proc/self/mountinfo";
 
 #[test]
 fn every_recursive_option_reaches_the_mounts_below_and_its_plain_form_does_not() {
-    if !is_root() {
-        return eprintln!("skipped: needs root for the mounts of the host");
+    if !needs_root("every_recursive_option_reaches_the_mounts_below_and_its_plain_form_does_not") {
+        return;
     }
     let restricting = [("ro", "ro"), ("nosuid", "nosuid"), ("nodev", "nodev"), ("noexec", "noexec")];
     // Access times of the host's mounts are locked in a user namespace.
@@ -347,8 +346,8 @@ fn every_recursive_option_reaches_the_mounts_below_and_its_plain_form_does_not()
 
 #[test]
 fn what_a_later_option_takes_back_is_off_for_the_mounts_below_too() {
-    if !is_root() {
-        return eprintln!("skipped: needs root for the mounts of the host");
+    if !needs_root("what_a_later_option_takes_back_is_off_for_the_mounts_below_too") {
+        return;
     }
     let mut case = Case::new(As::Root);
     let source = nested_source(&mut case);
@@ -949,8 +948,8 @@ fn s_13_a_cgroup_mount_shows_the_containers_own_cgroup_and_cannot_be_written() {
 
 #[test]
 fn s_21_a_user_namespace_cannot_take_off_what_the_source_has() {
-    if !is_root() {
-        return eprintln!("skipped: needs root for the mounts of the host");
+    if !needs_root("s_21_a_user_namespace_cannot_take_off_what_the_source_has") {
+        return;
     }
     for (flag, opposite) in [("ro", "rw"), ("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec")] {
         let mut case = Case::new(As::User);
@@ -965,8 +964,8 @@ fn s_21_a_user_namespace_cannot_take_off_what_the_source_has() {
 
 #[test]
 fn a_root_on_tmpfs_or_overlay_works() {
-    if !is_root() {
-        return eprintln!("skipped: needs root for the mounts of the host");
+    if !needs_root("a_root_on_tmpfs_or_overlay_works") {
+        return;
     }
     for kind in ["tmpfs", "overlay"] {
         let mut case = Case::new(As::Root);
