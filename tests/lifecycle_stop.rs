@@ -617,6 +617,16 @@ fn h7_whenever_the_entrypoint_dies_it_has_exited_exactly_once_and_post_stop_has_
     assert_eq!(c.read("/post").lines().count(), 10);
 }
 
+/// Its supervisor is no parent of it and may not look at it yet: it waits for whoever reaps it, be that slow (exit.rs).
+#[test]
+fn h7_an_init_that_is_killed_before_its_start_has_its_code() {
+    let c = Fixture::busybox().hook("preStop", "true");
+    c.create().ok();
+    Command::new("sh").arg("-c").arg(format!("kill -9 {}", c.pid())).status().unwrap();
+    c.verb("wait").fails(137);
+    c.verb("delete").ok();
+}
+
 #[test]
 fn r7_four_forced_deletions_at_once_all_succeed() {
     let c = Fixture::busybox().hook("preStop", "true").hook("postStop", "sleep 0.2; echo post >> /post").started();

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
@@ -37,17 +38,22 @@ impl Exit {
     }
 }
 
+/// How long whoever adopted a process may take to reap it. There are inits that look every two seconds only.
+const UNTIL_REAPED: u16 = 5000; // ms
+
 /// How the process of a pidfd that is readable ended. `proc_dir` is its `/proc/PID`, opened while it lived. Waits at most
-/// 1 s, for the reap, where only that can tell.
+/// 5 s, for the reap, where only that can tell.
 pub fn code_of(proc_dir: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Exit {
     if let Some(status) = status_of_zombie(proc_dir) {
         return Exit::from_status(status);
     }
-    if !pidfd::can_be_polled(pidfd) {
+    // The kernel has no such question before 6.13, and nothing comes of the wait.
+    let cannot_tell = matches!(pidfd_info(pidfd), Err(Errno::ENOTTY | Errno::EINVAL));
+    if cannot_tell || !pidfd::can_be_polled(pidfd) {
         return Exit::Unknown;
     }
     // POLLHUP comes with the reap, and PIDFD_GET_INFO has the status from then on (Linux 6.15).
-    let reaped = poll(&mut [PollFd::new(pidfd, PollFlags::empty())], PollTimeout::from(1000u16));
+    let reaped = poll(&mut [PollFd::new(pidfd, PollFlags::empty())], PollTimeout::from(UNTIL_REAPED));
     match reaped.map(|_| pidfd_status(pidfd)) {
         Ok(Some(status)) => Exit::from_status(status),
         _ => Exit::Unknown,
@@ -101,12 +107,16 @@ struct PidfdInfo {
 
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
-fn pidfd_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
+fn pidfd_info(pidfd: BorrowedFd<'_>) -> nix::Result<PidfdInfo> {
     nix::ioctl_readwrite!(pidfd_get_info, 0xff, 11, PidfdInfo);
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
     // SAFETY: the number of the ioctl carries the size of the structure, and the kernel writes no more than that.
-    unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &mut info) }.ok()?;
-    (info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+    unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &mut info) }?;
+    Ok(info)
+}
+
+fn pidfd_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    pidfd_info(pidfd).ok().filter(|info| info.mask & PIDFD_INFO_EXIT != 0).map(|info| info.exit_code)
 }
 
 /// Whether the kernel still tells how a process ended when it was reaped (Linux 6.15). Makes a child; to be called while there
