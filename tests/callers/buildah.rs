@@ -11,12 +11,7 @@ impl Buildah {
     /// With the image `localhost/busybox`, in a storage of its own.
     fn new() -> Buildah {
         let mut home = Home::new();
-        let dir = home.dir().display().to_string();
-        let storage = format!(
-            "[storage]\ndriver = \"vfs\"\ngraphroot = \"{dir}/graph\"\nrunroot = \"{dir}/runroot\"\n\
-             rootless_storage_path = \"{dir}/graph\"\n"
-        );
-        home.set("CONTAINERS_STORAGE_CONF", home.write("storage.conf", &storage));
+        home.set("CONTAINERS_STORAGE_CONF", home.storage());
         // A user's is "rootless" by itself, which is a container by a runtime too, without limits.
         home.set("BUILDAH_ISOLATION", if is_root() { "oci" } else { "rootless" });
         let buildah = Buildah { home };

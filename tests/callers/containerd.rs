@@ -19,12 +19,15 @@ impl Containerd {
     pub fn new() -> Containerd {
         let mut home = Home::new();
         let dir = home.dir().display().to_string();
+        // Version 2 unpacks images by a service of its own, which has a list of snapshotters.
         // Nothing of Kubernetes or of the file systems that this machine may not have; and /opt stays as it is.
         let disabled = ["grpc.v1.cri", "internal.v1.opt", "snapshotter.v1.aufs", "snapshotter.v1.btrfs"];
         let disabled = disabled.map(|plugin| format!("\"io.containerd.{plugin}\"")).join(", ");
         let config = format!(
             "version = 2\nroot = \"{dir}/root\"\nstate = \"{dir}/state\"\ndisabled_plugins = [{disabled}]\n\
-             [grpc]\naddress = \"{dir}/c.sock\"\n"
+             [grpc]\naddress = \"{dir}/c.sock\"\n\
+             [[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]\n\
+             platform = \"linux\"\nsnapshotter = \"native\"\n"
         );
         home.write("containerd.toml", &config);
         home.set("CONTAINERD_ADDRESS", format!("{dir}/c.sock"));
@@ -197,27 +200,28 @@ fn containerd_shows_why_a_task_did_not_start() {
         return;
     }
     let containerd = Containerd::with_image();
+    // Where a release adds a word of its own ("unknown"), it comes after what bookend says.
     let create = "OCI runtime create failed: create ca-bad: exec: ";
     let failed = containerd.run(&[], "ca-bad", &["/nonexistent"]).fails(1);
-    failed.says(&format!("{create}\"/nonexistent\": stat /nonexistent: no such file or directory: unknown"));
+    failed.says(&format!("{create}\"/nonexistent\": stat /nonexistent: no such file or directory"));
     containerd.ctr(&["containers", "rm", "ca-bad"]).ok();
     containerd
         .run(&["--rm"], "ca-bad", &["nonexistent"])
         .fails(1)
-        .says(&format!("{create}\"nonexistent\": executable file not found in $PATH: unknown"));
+        .says(&format!("{create}\"nonexistent\": executable file not found in $PATH"));
     containerd
         .run(&["--rm"], "ca-bad", &["/etc/passwd"])
         .fails(1)
-        .says(&format!("{create}\"/etc/passwd\": permission denied: unknown"));
+        .says(&format!("{create}\"/etc/passwd\": permission denied"));
     let hook = "--annotation=bookend/post-start.shell=echo no database >&2; exit 3";
     containerd
         .run(&["--rm", hook], "ca-bad", &[])
         .fails(1)
-        .says("OCI runtime start failed: start ca-bad: PostStartHook failed: exit code 3: no database: unknown");
+        .says("OCI runtime start failed: start ca-bad: PostStartHook failed: exit code 3: no database");
     containerd.run(&["--detach"], "ca-good", &[]).ok();
     let exec = |program| containerd.ctr(&["task", "exec", "--exec-id=e", "ca-good", program]).fails(1);
     exec("/nonexistent").says("OCI runtime exec failed: exec in ca-good: exec: \"/nonexistent\"");
-    exec("/etc/passwd").says("permission denied: unknown");
+    exec("/etc/passwd").says("permission denied");
 }
 
 #[test]
@@ -257,7 +261,7 @@ fn bookend_stop_ends_a_post_start_that_ctr_run_hangs_in() {
     });
     // The root is the shim's, and found without --root.
     containerd.home.bookend(&["stop", &id]).ok().says("exit code");
-    hanging.wait().fails(1).says("stopped before postStart completed: unknown");
+    hanging.wait().fails(1).says("stopped before postStart completed");
 }
 
 #[test]

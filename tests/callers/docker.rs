@@ -1,4 +1,4 @@
-//! dockerd 20.10 and its client, over the containerd of containerd.rs.
+//! dockerd and its client, 20.10 and later, over the containerd of containerd.rs.
 
 use std::time::{Duration, Instant};
 
@@ -44,10 +44,12 @@ impl Docker {
         let mut config = json!({
             "data-root": path("data"), "exec-root": path("exec"), "pidfile": path("dockerd.pid"), "hosts": [host],
             "containerd": socket, "bridge": "none", "iptables": false, "ip6tables": false, "storage-driver": "vfs",
-            // The one that it takes by itself needs CAP_SYS_RESOURCE.
-            "oom-score-adjust": 0,
             "exec-opts": ["native.cgroupdriver=cgroupfs"], "default-runtime": "bookend", "runtimes": runtimes(home),
         });
+        // Older ones take a score by themselves that needs CAP_SYS_RESOURCE.
+        if home.call("dockerd", &["--help"]).ok().stdout.contains("--oom-score-adjust") {
+            config["oom-score-adjust"] = json!(0);
+        }
         config["runtimes"]["bookend"] = json!({"path": bookend()});
         home.write("daemon.json", &config.to_string());
         home.set("DOCKER_HOST", host);
@@ -176,7 +178,7 @@ fn docker_shows_why_a_container_did_not_start() {
     docker.call(&["run", "--rm", "busybox", "/etc/passwd"]).fails(126).says("permission denied");
     let failed = docker.call(&["run", "--runtime=hooks", "--name=web", "busybox"]);
     assert_ne!(failed.code, 0);
-    failed.says("OCI runtime start failed").says("PostStartHook failed: exit code 3: no database: unknown");
+    failed.says("OCI runtime start failed").says("PostStartHook failed: exit code 3: no database");
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn bookend_stop_ends_a_post_start_that_docker_run_hangs_in() {
     docker.home().bookend(&["stop", &id]).ok().says("exit code");
     let ended = hanging.wait();
     assert_ne!(ended.code, 0);
-    ended.says("stopped before postStart completed: unknown");
+    ended.says("stopped before postStart completed");
 }
 
 #[test]

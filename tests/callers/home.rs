@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::common::{Output, Running, Scratch, bookend, bundles, finish, is_root, repository};
+use crate::common::{Output, Running, Scratch, bookend, bundles, finish, is_root, limit, repository};
 
 /// What the container says of its own limit, under either version of cgroups.
 pub const MEMORY_LIMIT: &str =
@@ -60,6 +60,15 @@ impl Home {
         let path = self.dir().join(name);
         fs::write(&path, text).unwrap();
         path
+    }
+
+    /// The storage.conf of podman and buildah, with all that they keep in `graph`. Where that is an older release has a
+    /// setting of its own for users, and a newer one warns where it finds both.
+    pub fn storage(&self) -> PathBuf {
+        let key = if is_root() { "graphroot" } else { "rootless_storage_path" };
+        let dir = self.dir().display().to_string();
+        let text = format!("[storage]\ndriver = \"vfs\"\n{key} = \"{dir}/graph\"\nrunroot = \"{dir}/runroot\"\n");
+        self.write("storage.conf", &text)
     }
 
     /// Sets a variable of every call.
@@ -159,7 +168,7 @@ pub fn wait_for<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
         if let Some(seen) = seen() {
             return seen;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
+        assert!(begun.elapsed() < limit(), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

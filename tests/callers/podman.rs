@@ -31,11 +31,7 @@ impl Podman {
         let containers =
             "[containers]\nnetns = \"none\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
         home.set("CONTAINERS_CONF", home.write("containers.conf", &format!("{containers}\n{engine}")));
-        let storage = format!(
-            "[storage]\ndriver = \"vfs\"\ngraphroot = \"{dir}/graph\"\nrunroot = \"{dir}/runroot\"\n\
-             rootless_storage_path = \"{dir}/graph\"\n"
-        );
-        home.set("CONTAINERS_STORAGE_CONF", home.write("storage.conf", &storage));
+        home.set("CONTAINERS_STORAGE_CONF", home.storage());
         let podman = Podman { home };
         let layer = podman.home.layer();
         let (command, path) = ("CMD [\"/bin/entrypoint\"]", format!("ENV PATH={PATH}"));

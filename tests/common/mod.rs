@@ -16,7 +16,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// No call of bookend that a test waits for takes longer, however loaded the machine is.
-const LIMIT: Duration = Duration::from_secs(60);
+pub fn limit() -> Duration {
+    let times = std::env::var("BOOKEND_TEST_SLOWER").map_or(1, |text| text.parse().unwrap());
+    Duration::from_secs(60) * times
+}
 
 /// The binary under test. The path of compile time may be unreadable to the user who runs the tests.
 pub fn bookend() -> PathBuf {
@@ -451,7 +454,7 @@ impl Fixture {
     pub fn wait_for(&self, what: &str, mut holds: impl FnMut(&Fixture) -> bool) {
         let begun = Instant::now();
         while !holds(self) {
-            assert!(begun.elapsed() < LIMIT, "waited in vain for {what}; events: {:?}", self.reasons());
+            assert!(begun.elapsed() < limit(), "waited in vain for {what}; events: {:?}", self.reasons());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -567,9 +570,9 @@ fn wait_child(child: &mut Child) -> i32 {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code().unwrap_or_else(|| 128 + status.signal().unwrap());
         }
-        if begun.elapsed() > LIMIT {
+        if begun.elapsed() > limit() {
             let _ = child.kill();
-            panic!("bookend did not end within {LIMIT:?}");
+            panic!("it did not end within {:?}", limit());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
