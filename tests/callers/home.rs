@@ -160,6 +160,15 @@ impl Home {
     }
 }
 
+/// Whether a line ends with what bookend says: callers add nothing to it but a full stop, and an older containerd its
+/// `unknown`.
+#[track_caller]
+pub fn ends_with(output: &Output, text: &str) {
+    let all = format!("{}{}", output.stdout, output.stderr);
+    let is_end = |line: &str| line.trim_end_matches(['.', '"']).trim_end_matches(": unknown").ends_with(text);
+    assert!(all.lines().any(is_end), "expected {text:?} at the end of a line of:\n{all}");
+}
+
 /// Waits until the world holds something; polls, since the tests look from outside.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
