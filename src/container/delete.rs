@@ -3,7 +3,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -96,7 +97,7 @@ fn remove(root: &Root, id: &ContainerId) -> Result<()> {
     let short = &id.as_str()[..id.as_str().len().min(200)];
     let dying = root.path().join(format!("{DYING}{}-{short}", std::process::id()));
     fs::rename(&dir, &dying).with_context(|| format!("rename {}", dir.display()))?;
-    fs::remove_dir_all(&dying).or_else(gone_is_fine).with_context(|| format!("remove {}", dying.display()))
+    remove_whole(&dying)
 }
 
 const DYING: char = '~';
@@ -106,12 +107,57 @@ fn sweep(root: &Root) -> Result<()> {
     let Ok(entries) = fs::read_dir(root.path()) else { return Ok(()) };
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(DYING)) {
-            fs::remove_dir_all(&path).or_else(gone_is_fine).with_context(|| format!("remove {}", path.display()))?;
+            remove_whole(&path)?;
         }
     }
     Ok(())
 }
 
-fn gone_is_fine(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+/// Removes a directory that may be gone, and in which a supervisor may be writing its last lines: it holds the directory by a
+/// descriptor, and ends soon after the init that we killed.
+fn remove_whole(dir: &Path) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done.with_context(|| format!("remove {}", dir.display())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+
+    use super::*;
+
+    #[test]
+    fn r4_a_directory_in_which_its_supervisor_still_writes_is_removed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("~1-web");
+        fs::create_dir(&dir).unwrap();
+        let supervisor = openat(CWD, &dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let write = |from: usize| {
+            for line in from.. {
+                let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+                let written = openat(&supervisor, format!("log.{line}"), flags, Mode::RUSR);
+                if written.is_err() || line == from + 300 {
+                    break;
+                }
+            }
+        };
+        // So many that it is at work when the others come.
+        (0..300).for_each(|line| fs::write(dir.join(format!("log.{line}")), "").unwrap());
+        std::thread::scope(|scope| {
+            for from in [100_000, 200_000] {
+                scope.spawn(move || write(from));
+            }
+            remove_whole(&dir).unwrap();
+        });
+        assert!(!dir.exists());
+        remove_whole(&dir).unwrap(); // what is gone is fine
+    }
 }
