@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -167,7 +167,9 @@ fn finish(mut command: Command, place: &Place) -> Output {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = |name: &str| place.dir.join(format!("{name}-{number}"));
-    command.current_dir(&place.dir).stdin(Stdio::null());
+    // Not /dev/null: crun gives its standard input to the container's user, and then the whole host's is changed.
+    fs::write(path("in"), "").unwrap();
+    command.current_dir(&place.dir).stdin(fs::File::open(path("in")).unwrap());
     command.stdout(fs::File::create(path("out")).unwrap()).stderr(fs::File::create(path("err")).unwrap());
     let child = command.spawn().unwrap();
     let code = match reap(Pid::from_raw(child.id() as i32)) {
