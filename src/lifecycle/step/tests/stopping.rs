@@ -45,103 +45,105 @@ fn s_06_without_pre_stop_the_whole_budget_is_the_entrypoints() {
 }
 
 /// Section 10: what is done at which second after the stop request.
+struct Case {
+    grace: u64,
+    pre_stop_takes: Option<f64>,
+    exits_at: Option<f64>,
+    then: &'static [&'static str],
+}
+
+const WORKED: [Case; 6] = [
+    Case {
+        grace: 30,
+        pre_stop_takes: Some(5.0),
+        exits_at: Some(6.0),
+        then: &["0 Killing", "0 run preStop", "5 HookSucceeded", "5 SIGTERM", "6 Exited", "6 run postStop[0]"],
+    },
+    Case {
+        grace: 30,
+        pre_stop_takes: None,
+        exits_at: None,
+        then: &[
+            "0 Killing",
+            "0 run preStop",
+            "30 PreStopHookTimedOut",
+            "30 SIGTERM",
+            "32 GraceDeadline",
+            "32 ExceededGracePeriod",
+            "32 SIGKILL",
+            "32 Exited",
+            "32 cancel preStop",
+            "32 run postStop[0]",
+        ],
+    },
+    Case {
+        grace: 30,
+        pre_stop_takes: Some(29.7),
+        exits_at: None,
+        then: &[
+            "0 Killing",
+            "0 run preStop",
+            "29.7 HookSucceeded",
+            "29.7 SIGTERM",
+            "31.7 GraceDeadline",
+            "31.7 ExceededGracePeriod",
+            "31.7 SIGKILL",
+            "31.7 Exited",
+            "31.7 run postStop[0]",
+        ],
+    },
+    Case {
+        grace: 8, // callers.md section 5: 3.7 counts as 3
+        pre_stop_takes: Some(3.7),
+        exits_at: None,
+        then: &[
+            "0 Killing",
+            "0 run preStop",
+            "3.7 HookSucceeded",
+            "3.7 SIGTERM",
+            "8.7 GraceDeadline",
+            "8.7 ExceededGracePeriod",
+            "8.7 SIGKILL",
+            "8.7 Exited",
+            "8.7 run postStop[0]",
+        ],
+    },
+    Case {
+        grace: 60, // S-10
+        pre_stop_takes: Some(55.0),
+        exits_at: None,
+        then: &[
+            "0 Killing",
+            "0 run preStop",
+            "55 HookSucceeded",
+            "55 SIGTERM",
+            "60 GraceDeadline",
+            "60 ExceededGracePeriod",
+            "60 SIGKILL",
+            "60 Exited",
+            "60 run postStop[0]",
+        ],
+    },
+    Case {
+        grace: 0,
+        pre_stop_takes: None,
+        exits_at: None,
+        then: &[
+            "0 Killing",
+            "0 PreStopHookSkipped",
+            "0 SIGTERM",
+            "2 GraceDeadline",
+            "2 ExceededGracePeriod",
+            "2 SIGKILL",
+            "2 Exited",
+            "2 run postStop[0]",
+        ],
+    },
+];
+
 #[test]
 fn s_06_s_07_s_09_s_10_s_11_the_worked_timelines() {
-    struct Case {
-        grace: u64,
-        pre_stop_takes: Option<f64>,
-        exits_at: Option<f64>,
-        then: &'static [&'static str],
-    }
-    let cases = [
-        Case {
-            grace: 30,
-            pre_stop_takes: Some(5.0),
-            exits_at: Some(6.0),
-            then: &["0 Killing", "0 run preStop", "5 HookSucceeded", "5 SIGTERM", "6 Exited", "6 run postStop[0]"],
-        },
-        Case {
-            grace: 30,
-            pre_stop_takes: None,
-            exits_at: None,
-            then: &[
-                "0 Killing",
-                "0 run preStop",
-                "30 PreStopHookTimedOut",
-                "30 SIGTERM",
-                "32 GraceDeadline",
-                "32 ExceededGracePeriod",
-                "32 SIGKILL",
-                "32 Exited",
-                "32 cancel preStop",
-                "32 run postStop[0]",
-            ],
-        },
-        Case {
-            grace: 30,
-            pre_stop_takes: Some(29.7),
-            exits_at: None,
-            then: &[
-                "0 Killing",
-                "0 run preStop",
-                "29.7 HookSucceeded",
-                "29.7 SIGTERM",
-                "31.7 GraceDeadline",
-                "31.7 ExceededGracePeriod",
-                "31.7 SIGKILL",
-                "31.7 Exited",
-                "31.7 run postStop[0]",
-            ],
-        },
-        Case {
-            grace: 8, // callers.md section 5: 3.7 counts as 3
-            pre_stop_takes: Some(3.7),
-            exits_at: None,
-            then: &[
-                "0 Killing",
-                "0 run preStop",
-                "3.7 HookSucceeded",
-                "3.7 SIGTERM",
-                "8.7 GraceDeadline",
-                "8.7 ExceededGracePeriod",
-                "8.7 SIGKILL",
-                "8.7 Exited",
-                "8.7 run postStop[0]",
-            ],
-        },
-        Case {
-            grace: 60, // S-10
-            pre_stop_takes: Some(55.0),
-            exits_at: None,
-            then: &[
-                "0 Killing",
-                "0 run preStop",
-                "55 HookSucceeded",
-                "55 SIGTERM",
-                "60 GraceDeadline",
-                "60 ExceededGracePeriod",
-                "60 SIGKILL",
-                "60 Exited",
-                "60 run postStop[0]",
-            ],
-        },
-        Case {
-            grace: 0,
-            pre_stop_takes: None,
-            exits_at: None,
-            then: &[
-                "0 Killing",
-                "0 PreStopHookSkipped",
-                "0 SIGTERM",
-                "2 GraceDeadline",
-                "2 ExceededGracePeriod",
-                "2 SIGKILL",
-                "2 Exited",
-                "2 run postStop[0]",
-            ],
-        },
-    ];
-    for case in cases {
+    for case in WORKED {
         let mut c = Sim::running(plan().with(PreStop).with(PostStop).grace(case.grace));
         c.signalled(Signal::TERM);
         if let Some(seconds) = case.pre_stop_takes {
