@@ -120,8 +120,8 @@ fn a_detached_run_is_ended_wherever_it_hangs() {
 }
 
 #[test]
-fn a_detached_run_with_lifecycle_hooks_passes_the_signal_on_to_who_makes_the_container() {
-    for point in ["createRuntime", "createContainer"] {
+fn a_detached_run_with_lifecycle_hooks_is_ended_wherever_a_hook_of_the_hosts_hangs() {
+    for point in ["createRuntime", "createContainer", "poststart"] {
         is_ended_by(Signal::SIGINT, hanging_at(point).hook("preStop", "true"), &["run", "--detach"]);
     }
 }

@@ -196,6 +196,58 @@ fn a_timeout_is_a_bound_for_the_hook_and_what_it_started() {
     c.assert_nothing_left();
 }
 
+/// Nothing else would end one without a timeout, and who creates or starts the container has its lock.
+#[test]
+fn delete_force_ends_a_container_whose_hook_hangs() {
+    let hangs = "echo hangs > /tmp/hangs; exec sleep 1000";
+    for kind in ["prestart", "createRuntime", "createContainer", "startContainer"] {
+        for lifecycle in [false, true] {
+            let c = Fixture::busybox();
+            let seen = c.rootfs().join("tmp/hangs");
+            let outside = script(&c, "hook", &hangs.replace("/tmp/hangs", seen.to_str().unwrap()));
+            let inside = json!({"path": "/bin/sh", "args": ["sh", "-c", hangs]});
+            let hook = if kind == "startContainer" { inside } else { json!({"path": outside}) };
+            let c = with_hook(c, kind, hook);
+            let c = if lifecycle { c.hook("preStop", "true") } else { c };
+            c.write();
+            let hanging = match kind {
+                "startContainer" => {
+                    c.create().ok();
+                    c.spawn(&["start", &c.id])
+                }
+                _ => c.spawn(&["create", "--bundle", c.bundle().to_str().unwrap(), &c.id]),
+            };
+            c.wait_for("the hook", |_| fs::read_to_string(&seen).is_ok_and(|text| text == "hangs\n"));
+            c.call(&["delete", "--force", &c.id]).ok();
+            let why = match kind {
+                "startContainer" if lifecycle => "stopped before the ENTRYPOINT was executed",
+                "startContainer" => "init ended before it executed its program",
+                "createContainer" => "init ended before it was ready",
+                _ => "hook: killed, since init has ended",
+            };
+            hanging.wait().fails(1).says(why);
+            c.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
+fn a_container_that_is_being_created_is_not_said_to_have_lost_its_supervisor() {
+    let c = Fixture::busybox().hook("preStop", "true");
+    let seen = c.rootfs().join("tmp/hangs");
+    let path = script(&c, "hook", &format!("echo hangs > {}; exec sleep 1000", seen.display()));
+    let c = with_hook(c, "createRuntime", json!({"path": path}));
+    c.write();
+    let creating = c.spawn(&["create", "--bundle", c.bundle().to_str().unwrap(), &c.id]);
+    c.wait_for("the hook", |_| fs::read_to_string(&seen).is_ok_and(|text| text == "hangs\n"));
+    for verb in [["start"].as_slice(), &["stop"], &["kill"]] {
+        c.call(&[verb, &[&c.id]].concat()).fails(1).says("is still being created: end it with `bookend delete --force");
+    }
+    c.call(&["delete", "--force", &c.id]).ok();
+    creating.wait().fails(1);
+    c.assert_nothing_left();
+}
+
 #[test]
 fn hooks_that_cannot_be_run_are_told() {
     let c = with_hook(Fixture::busybox(), "createRuntime", json!({"path": "/nonexistent/hook"}));

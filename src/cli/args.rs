@@ -36,7 +36,9 @@ impl Cli {
     pub fn read(arguments: &[OsString]) -> Result<Cli, clap::Error> {
         match Cli::try_parse_from(arguments) {
             Err(error) if error.kind() == ErrorKind::TooManyValues => {
-                Cli::from_arg_matches(&with_values(Cli::command()).try_get_matches_from(arguments)?)
+                let mut whole = Cli::command();
+                whole.build(); // else the verbs have no arguments yet
+                Cli::from_arg_matches(&with_values(whole).try_get_matches_from(arguments)?)
             }
             read => read,
         }
@@ -118,7 +120,7 @@ impl Global {
     }
 }
 
-/// Where a container's hooks come from (interface.md 2.2).
+// Where a container's hooks come from (interface.md 2.2). (As documentation it would become the verb's.)
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct HookFlags {
     /// Take the hooks of a container from this Pod or workload ("-": standard input)
@@ -135,7 +137,7 @@ pub struct HookFlags {
     pub manner: Manner,
 }
 
-/// How hooks are run and what is kept of them, wherever they come from.
+// How hooks are run and what is kept of them, wherever they come from. (As documentation it would become the verb's.)
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct Manner {
     /// Keep a copy of the hooks' output under DIR/ID
@@ -171,6 +173,8 @@ impl Manner {
 }
 
 #[derive(Debug, Subcommand)]
+// The arguments of a verb are made when it is known to be the one: all of them took a quarter of the pages of a start.
+#[command(defer = true)]
 pub enum Verb {
     /// Create a container and start it
     Run(run_args::Run),
@@ -258,7 +262,7 @@ pub struct Id {
 pub mod run_args {
     use super::*;
 
-    /// What `create` and `run` have in common.
+    // What `create` and `run` have in common. (As documentation it would become the verb's.)
     #[derive(Clone, Debug, Args, Serialize, Deserialize)]
     pub struct Create {
         /// The name that the container gets
@@ -785,6 +789,21 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn what_is_told_of_a_verb_is_its_own_and_not_that_of_the_arguments_it_shares() {
+        let (short, mut whole) = (Cli::command(), Cli::command());
+        whole.build();
+        for verb in short.get_subcommands() {
+            let about = whole.find_subcommand(verb.get_name()).and_then(clap::Command::get_about);
+            assert_eq!(
+                about.map(ToString::to_string),
+                verb.get_about().map(ToString::to_string),
+                "{}",
+                verb.get_name()
+            );
+        }
+    }
 
     #[test]
     fn s1_the_verbs_that_enter_containers_are_known_by_their_names() {

@@ -35,7 +35,7 @@ pub fn run(global: &Global, args: &Kill) -> Result<u8> {
             None if container.status() == Status::Stopped => {}
             // Killed or raw, it needs no hook and so no supervisor.
             None if signal == Signal::KILL || args.raw => {}
-            None => lookup::no_supervisor(&args.id)?,
+            None => return Err(container.no_supervisor()),
         }
     }
     send(&container, signal, all)

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::args::Global;
 use super::log::Log;
@@ -128,6 +128,16 @@ impl Container {
         Some(status)
     }
 
+    /// For verbs that cannot go on without a supervisor.
+    pub fn no_supervisor(&self) -> anyhow::Error {
+        let id = &self.id;
+        let why = match self.status() {
+            Oci::Creating => "is still being created",
+            _ => "has hooks, but its supervisor is gone and has left nothing to go on from",
+        };
+        anyhow!("container \"{id}\" {why}: end it with `bookend delete --force {id}`")
+    }
+
     /// The OCI status: what the supervisor wrote, as long as init is there to bear it out.
     pub fn status(&self) -> Oci {
         status_of(&self.state, &self.dir, self.lifecycle().as_ref())
@@ -148,12 +158,4 @@ pub fn status_of(state: &State, dir: &Path, lifecycle: Option<&Status>) -> Oci {
         "paused" => Oci::Paused,
         _ => Oci::Stopped,
     }
-}
-
-/// For verbs that cannot go on without a supervisor.
-pub fn no_supervisor(id: &ContainerId) -> Result<()> {
-    bail!(
-        "container \"{id}\" has hooks, but its supervisor is gone and has left nothing to go on from: end it with `bookend delete \
-         --force {id}`"
-    )
 }

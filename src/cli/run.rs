@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
@@ -16,7 +17,7 @@ use super::restart::Again;
 use super::{start, with_code};
 use crate::container::create::{CreateOptions, Created};
 use crate::container::id::ContainerId;
-use crate::container::interrupt::HeldSignals;
+use crate::container::interrupt::{HeldSignals, Interrupted};
 use crate::container::link::Failure;
 use crate::container::notify::{Manager, Notify};
 use crate::container::state::{Identity, ProcessId};
@@ -46,7 +47,11 @@ fn detached(global: &Global, args: &run_args::Create, prepared: &Prepared) -> Re
         Ok(container) if container.state.creator == failed.creator => container,
         _ => return Err(why), // somebody else has removed it, and perhaps made another one (R7)
     };
-    let code = if failed.by_the_container { code_at_the_end(&container) } else { None };
+    let code = match failed.cause {
+        Cause::Container => code_at_the_end(&container),
+        Cause::Signal(signal) => Some(128 + signal as i32),
+        Cause::Other => None,
+    };
     // All of it goes: nobody has got an id to delete it by.
     if let Err(error) = super::delete::remove(global, &container.id, true) {
         Log::new(global).warn(&format!("{error:#}"));
@@ -64,8 +69,16 @@ struct StartFailed {
     text: String,
     /// Who made it.
     creator: ProcessId,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
     /// The end of the container explains it, and its code is the answer.
-    by_the_container: bool,
+    Container,
+    /// One to us.
+    Signal(Signal),
+    Other,
 }
 
 impl std::error::Error for StartFailed {}
@@ -186,13 +199,18 @@ fn begin_with_hooks(global: &Global, args: &run_args::Create, prepared: &Prepare
     let container = lookup::container(global, &args.id)?;
     let notify = Notify::listen(&container.dir)?;
     let creator = container.state.creator.clone();
-    let failed = |text: String, by_the_container| StartFailed { text, creator, by_the_container };
+    let failed = |text: String, cause| StartFailed { text, creator, cause };
     match container.ask(Request::Start)? {
-        Some(Answer::Ok) => start::poststart(&container.state, &container.dir, None)
-            .map_err(|error| failed(format!("{error:#}"), false))?,
-        Some(Answer::Error(text)) => bail!(failed(text, true)),
-        _ => bail!(failed("the supervisor ended before the container was running".to_owned(), false)),
+        Some(Answer::Ok) => {}
+        Some(Answer::Error(text)) => bail!(failed(text, Cause::Container)),
+        _ => bail!(failed("the supervisor ended before the container was running".to_owned(), Cause::Other)),
     }
+    let held = HeldSignals::begin()?;
+    start::poststart(&container.state, &container.dir, Some(&held)).map_err(|error| {
+        let signal = error.downcast_ref().map(|Interrupted(signal)| *signal);
+        failed(format!("{error:#}"), signal.map_or(Cause::Other, Cause::Signal))
+    })?;
+    drop(held);
     start::relay_readiness(global, notify, &container.state);
     Ok(())
 }

@@ -46,7 +46,7 @@ fn with_hooks(container: &Container, id: &ContainerId) -> Result<()> {
         _ if container.status() == Status::Stopped => {
             bail!("start {}: cannot start a container that has stopped", id)
         }
-        _ => lookup::no_supervisor(id)?,
+        _ => return Err(container.no_supervisor()),
     }
     Ok(())
 }

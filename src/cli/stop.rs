@@ -42,7 +42,7 @@ fn with_hooks(container: &Container, grace: Option<u64>) -> Result<String> {
         Some(Answer::Error(text)) => bail!("stop {}: {text}", container.id),
         Some(_) => {}
         None if container.status() == Status::Stopped => {}
-        None => lookup::no_supervisor(&container.id)?,
+        None => return Err(container.no_supervisor()),
     }
     let exit = container.lifecycle().and_then(|status| status.exit);
     Ok(exit.map_or(String::new(), |exit| {

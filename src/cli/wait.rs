@@ -44,7 +44,7 @@ fn with_hooks(container: &Container) -> Result<Option<i32>> {
         _ if container.status() == Oci::Stopped => {
             Ok(container.lifecycle().and_then(|status| status.exit).and_then(|exit| exit.code))
         }
-        _ => lookup::no_supervisor(&container.id).map(|()| None),
+        _ => Err(container.no_supervisor()),
     }
 }
 

@@ -38,7 +38,11 @@ fn delete_there(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String
     if !force {
         State::load(root, id)?;
     }
-    let _lock = state::lock(&dir)?;
+    // A `create` or `start` has it that waits for a hook which may never end: it gives up when init is gone.
+    let _lock = match force {
+        true => state::lock_after(&dir, || kill_early(&dir))?,
+        false => state::lock(&dir)?,
+    };
     let state = State::load(root, id);
     let state = match state {
         Err(error) if !force => return Err(error),
@@ -69,6 +73,13 @@ fn delete_there(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String
     }
     remove(root, id)?;
     Ok(warnings)
+}
+
+/// Kills an init that somebody else is about to raise or start. Where that fails, it is they who end it.
+fn kill_early(dir: &Path) {
+    if let Some(init) = Identity::load(dir).ok().and_then(|identity| identity.init.live()) {
+        let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
+    }
 }
 
 /// Kills init and everything in the cgroup, and waits until they have ended.

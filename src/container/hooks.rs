@@ -75,22 +75,37 @@ pub fn any(config: &Spec, points: &[Point]) -> bool {
     points.iter().any(|point| !of(config.hooks().as_ref(), *point).is_empty())
 }
 
-/// Runs the hooks of a point one after the other; the first that fails is the error. A signal that is held ends them.
-pub fn run(config: &Spec, point: Point, state: &State, status: Status, held: Option<&HeldSignals>) -> Result<()> {
-    run_all(config.hooks().as_ref(), point, state, status, held)
+/// What ends a hook before its time.
+#[derive(Clone, Copy, Default)]
+pub struct Until<'a> {
+    /// A signal to us that is held.
+    pub signal: Option<&'a HeldSignals>,
+    /// The end of init: of its link to us, on which it says nothing meanwhile.
+    pub init: Option<BorrowedFd<'a>>,
 }
 
-fn run_all(
-    hooks: Option<&Hooks>,
-    point: Point,
-    state: &State,
-    status: Status,
-    held: Option<&HeldSignals>,
-) -> Result<()> {
+impl<'a> Until<'a> {
+    fn reasons(self) -> Vec<Reason<'a>> {
+        let init = self.init.map(|link| (link, "init has ended"));
+        self.signal.map(|held| (held.as_fd(), A_SIGNAL)).into_iter().chain(init).collect()
+    }
+}
+
+/// Once something can be read from the descriptor, a hook is killed, and this is why.
+type Reason<'a> = (BorrowedFd<'a>, &'static str);
+
+const A_SIGNAL: &str = "a signal came";
+
+/// Runs the hooks of a point one after the other; the first that fails is the error.
+pub fn run(config: &Spec, point: Point, state: &State, status: Status, until: Until<'_>) -> Result<()> {
+    run_all(config.hooks().as_ref(), point, state, status, until)
+}
+
+fn run_all(hooks: Option<&Hooks>, point: Point, state: &State, status: Status, until: Until<'_>) -> Result<()> {
     for (index, hook) in of(hooks, point).iter().enumerate() {
-        let interrupted = || held.map_or(Ok(()), HeldSignals::check);
+        let interrupted = || until.signal.map_or(Ok(()), HeldSignals::check);
         interrupted()
-            .and_then(|()| run_one(point, hook, state, status, held.map(AsFd::as_fd)))
+            .and_then(|()| run_one(point, hook, state, status, &until.reasons()))
             .or_else(|error| interrupted().and(Err(error)))
             .with_context(|| describe(point, index, hook))?;
     }
@@ -103,7 +118,8 @@ fn describe(point: Point, index: usize, hook: &Hook) -> String {
 
 /// Runs the poststart hooks, for `start`. The first that fails is the error.
 pub fn poststart(state: &State, dir: &Path, held: Option<&HeldSignals>) -> Result<()> {
-    run_all(hooks_at_create(dir)?.as_ref(), Point::Poststart, state, Status::Running, held)
+    let until = Until { signal: held, init: None };
+    run_all(hooks_at_create(dir)?.as_ref(), Point::Poststart, state, Status::Running, until)
 }
 
 /// Runs every poststop hook, for `delete`; the failures are warnings. Once something can be read from `ended_by`, no hook is
@@ -113,9 +129,10 @@ pub fn poststop(state: &State, dir: &Path, ended_by: Option<BorrowedFd<'_>>) -> 
         Ok(hooks) => hooks,
         Err(error) => return vec![format!("{error:#}")],
     };
+    let reason = ended_by.map(|signal| (signal, A_SIGNAL));
     let hooks = of(hooks.as_ref(), Point::Poststop).iter().enumerate();
     let failed = hooks.filter_map(|(index, hook)| {
-        let done = run_one(Point::Poststop, hook, state, Status::Stopped, ended_by)
+        let done = run_one(Point::Poststop, hook, state, Status::Stopped, reason.as_slice())
             .with_context(|| describe(Point::Poststop, index, hook));
         done.err().map(|error| format!("{error:#}"))
     });
@@ -145,7 +162,7 @@ fn read_snapshot(dir: &Path) -> Result<(PathBuf, Vec<u8>)> {
     Ok((path, raw))
 }
 
-fn run_one(point: Point, hook: &Hook, state: &State, status: Status, ended_by: Option<BorrowedFd<'_>>) -> Result<()> {
+fn run_one(point: Point, hook: &Hook, state: &State, status: Status, reasons: &[Reason<'_>]) -> Result<()> {
     let input = serde_json::to_vec(&state.oci(status)).context("serialize the state")?;
     // Files in memory: neither a hook that does not read nor one that says more than a pipe holds can stop us.
     let mut stdin = memory(c"state")?;
@@ -165,11 +182,11 @@ fn run_one(point: Point, hook: &Hook, state: &State, status: Status, ended_by: O
     spawn::pass_nothing(&mut command);
     let mut child = command.spawn().context("spawn")?;
     let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
-    let (woken, status) = wait(&mut child, limit.map(Duration::from_secs), ended_by)?;
+    let (woken, status) = wait(&mut child, limit.map(Duration::from_secs), reasons)?;
     let said = last_words(&mut output);
     match (woken, status.signal()) {
         (Woken::ByLimit, _) => bail!("timed out after {}s{said}", limit.unwrap_or(0)),
-        (Woken::ByOther, _) => bail!("killed, since a signal came{said}"),
+        (Woken::ByOther(index), _) => bail!("killed, since {}{said}", reasons[index].1),
         (Woken::ByItsEnd, _) if status.success() => Ok(()),
         (Woken::ByItsEnd, Some(signal)) => bail!("signal {signal}{said}"),
         (Woken::ByItsEnd, None) => bail!("exit code {}{said}", status.code().unwrap_or(-1)),
@@ -177,10 +194,11 @@ fn run_one(point: Point, hook: &Hook, state: &State, status: Status, ended_by: O
 }
 
 /// Waits for the end of a hook. When its deadline or something else is first, it is killed with its whole process group.
-fn wait(child: &mut Child, limit: Option<Duration>, ended_by: Option<BorrowedFd<'_>>) -> Result<(Woken, ExitStatus)> {
+fn wait(child: &mut Child, limit: Option<Duration>, reasons: &[Reason<'_>]) -> Result<(Woken, ExitStatus)> {
     let pid = Pid::from_raw(child.id() as i32);
     let handle = pidfd::open(pid).context("pidfd_open")?;
-    let woken = pidfd::wait(handle.as_fd(), ended_by, limit).context("poll")?;
+    let others: Vec<BorrowedFd> = reasons.iter().map(|(fd, _)| *fd).collect();
+    let woken = pidfd::wait(handle.as_fd(), &others, limit).context("poll")?;
     if woken != Woken::ByItsEnd {
         // Not reaped yet, so the number is still its own.
         let _ = killpg(pid, Signal::SIGKILL); // gone already is fine
@@ -228,7 +246,7 @@ mod tests {
     }
 
     fn error(script: &str, timeout: i64) -> String {
-        format!("{:#}", run_one(Point::Prestart, &hook(script, timeout), &state(), Status::Creating, None).unwrap_err())
+        format!("{:#}", run_one(Point::Prestart, &hook(script, timeout), &state(), Status::Creating, &[]).unwrap_err())
     }
 
     #[test]
@@ -236,7 +254,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         let script = format!("exec > {}; cat; echo; echo $KEY ${{CARGO_MANIFEST_DIR-none}}", out.display());
-        run_one(Point::Prestart, &hook(&script, 60), &state(), Status::Creating, None).unwrap();
+        run_one(Point::Prestart, &hook(&script, 60), &state(), Status::Creating, &[]).unwrap();
         let said = std::fs::read_to_string(out).unwrap();
         let mut lines = said.lines();
         let state: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
@@ -253,7 +271,7 @@ mod tests {
         let left = std::io::pipe().unwrap();
         rustix::io::fcntl_setfd(&left.0, rustix::io::FdFlags::empty()).unwrap();
         let script = format!("[ ! -e /proc/self/fd/{} ]", std::os::fd::AsRawFd::as_raw_fd(&left.0));
-        run_one(Point::Prestart, &hook(&script, 60), &state(), Status::Creating, None).unwrap();
+        run_one(Point::Prestart, &hook(&script, 60), &state(), Status::Creating, &[]).unwrap();
     }
 
     #[test]

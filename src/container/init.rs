@@ -13,7 +13,7 @@ use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
 
 use super::bundle::Bundle;
 use super::create::CreateOptions;
-use super::hooks::{self, Point};
+use super::hooks::{self, Point, Until};
 use super::labels::Labels;
 use super::link::{self, Failure, Message};
 use super::namespaces::{self, Namespaces};
@@ -151,7 +151,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     link::send(link.as_fd(), &Message::Ready, None)?;
     *link = wait_for_start(&listener, creator, &namespaces)?;
     drop(namespaces);
-    hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created, None)?;
+    hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created, Until::default())?;
     let program = process::look_up(birth.process(), &environment)?;
     link::send(link.as_fd(), &Message::Executing, None)?;
     process::filter_at(Moment::Last, birth.process(), filter, link.as_fd())?;
@@ -250,7 +250,7 @@ fn hooks_before_pivot(birth: &Birth, link: &OwnedFd) -> Result<()> {
     if hooks::any(birth.config(), &[Point::Prestart, Point::CreateRuntime]) {
         link::request(link.as_fd(), &Message::RunHooks, &Message::HooksRun)?;
     }
-    hooks::run(birth.config(), Point::CreateContainer, &birth.state, Status::Creating, None)
+    hooks::run(birth.config(), Point::CreateContainer, &birth.state, Status::Creating, Until::default())
 }
 
 fn prepare_root(birth: &Birth, sources: Sources) -> Result<Prepared> {

@@ -12,6 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
@@ -322,6 +323,11 @@ impl AsFd for Lock {
 
 /// Waits for the lock of a container's state directory. `NotFound` where the directory is gone, or went while we waited.
 pub fn lock(dir: &Path) -> Result<Lock> {
+    lock_after(dir, || {})
+}
+
+/// The same, where whoever has it may wait for something to which we put an end first.
+pub fn lock_after(dir: &Path, end: impl FnOnce()) -> Result<Lock> {
     let path = dir.join("lock");
     let gone = || match dir.file_name().and_then(|name| name.to_str()).map(str::parse) {
         Some(Ok(id)) => anyhow!(ContainerError::NotFound(id)),
@@ -331,7 +337,14 @@ pub fn lock(dir: &Path) -> Result<Lock> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(gone()),
         file => file.with_context(|| format!("open {}", path.display()))?,
     };
-    let held = Flock::lock(file, FlockArg::LockExclusive)
+    let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .or_else(|(file, errno)| match errno {
+            Errno::EWOULDBLOCK => {
+                end();
+                Flock::lock(file, FlockArg::LockExclusive)
+            }
+            _ => Err((file, errno)),
+        })
         .map_err(|(_, errno)| errno)
         .with_context(|| format!("lock {}", path.display()))?;
     // Whoever held it before may have deleted the container, and another may have been made since.

@@ -119,18 +119,18 @@ fn is_zombie(stat: &str) -> bool {
 pub enum Woken {
     /// The end of the process.
     ByItsEnd,
-    /// Something to read elsewhere.
-    ByOther,
+    /// Something to read from another descriptor, or its end: which one it was, counted from 0.
+    ByOther(usize),
     ByLimit,
 }
 
 /// Waits until the process has ended, at most `limit` (None: for ever). False when the limit came first.
 pub fn wait_ended(pidfd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<bool> {
-    Ok(wait(pidfd, None, limit)? == Woken::ByItsEnd)
+    Ok(wait(pidfd, &[], limit)? == Woken::ByItsEnd)
 }
 
 /// The same, or until there is something to read from another descriptor.
-pub fn wait(pidfd: BorrowedFd<'_>, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> io::Result<Woken> {
+pub fn wait(pidfd: BorrowedFd<'_>, others: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Result<Woken> {
     // A limit beyond the end of time is none.
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let polled = can_be_polled(pidfd);
@@ -147,7 +147,7 @@ pub fn wait(pidfd: BorrowedFd<'_>, other: Option<BorrowedFd<'_>>, limit: Option<
                 PollTimeout::try_from(left.as_millis() as i64 + i64::from(!left.is_zero())).unwrap_or(PollTimeout::MAX)
             }
         };
-        let mut fds: Vec<PollFd> = other.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let mut fds: Vec<PollFd> = others.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         if polled {
             fds.push(PollFd::new(pidfd, PollFlags::POLLIN));
         }
@@ -155,7 +155,7 @@ pub fn wait(pidfd: BorrowedFd<'_>, other: Option<BorrowedFd<'_>>, limit: Option<
             Ok(0) if left.is_none_or(|left| left > Duration::from_millis(1)) => continue,
             Ok(0) => return Ok(Woken::ByLimit),
             Ok(_) if polled && fds.last().is_some_and(|pidfd| pidfd.any() == Some(true)) => return Ok(Woken::ByItsEnd),
-            Ok(_) => return Ok(Woken::ByOther),
+            Ok(_) => return Ok(Woken::ByOther(fds.iter().position(|fd| fd.any() != Some(false)).unwrap_or(0))),
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         }

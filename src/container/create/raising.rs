@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::undo::Undo;
 use super::{identity, set_limits};
 use crate::container::bundle::Bundle;
-use crate::container::hooks::{self, Point};
+use crate::container::hooks::{self, Point, Until};
 use crate::container::interrupt::HeldSignals;
 use crate::container::link::{self, Message};
 use crate::container::net_devices::Moved;
@@ -58,8 +58,9 @@ impl Raising<'_> {
                     }
                 }
                 Some((Message::RunHooks, _)) => {
+                    let until = Until { signal: Some(self.held), init: Some(link) };
                     for point in [Point::Prestart, Point::CreateRuntime] {
-                        hooks::run(&self.bundle.config, point, self.state, Status::Creating, Some(self.held))?;
+                        hooks::run(&self.bundle.config, point, self.state, Status::Creating, until)?;
                     }
                     link::send(link, &Message::HooksRun, None)?;
                 }
