@@ -10,7 +10,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bookend::cgroup::Cgroup;
@@ -169,7 +169,9 @@ fn child() {
                     println!("ERROR: {error:#}");
                 }
             }
-            let output = Command::new("/bin/busybox").args(["sh", "-c", &script]).output().unwrap();
+            // Not the /dev/null inside, which is no device where the bundle is on a file system with nodev.
+            let output =
+                Command::new("/bin/busybox").args(["sh", "-c", &script]).stdin(Stdio::inherit()).output().unwrap();
             print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         }
     }
@@ -998,14 +1000,15 @@ fn a_shared_volume_shares_only_where_the_root_says_shared_too() {
         fs::create_dir_all(source.join("inner")).unwrap();
         case.config["linux"]["rootfsPropagation"] = json!(root);
         case.mount("/v", "bind", &source, &["rbind", volume]);
+        // Shared with nothing of the machine's own, where systemd makes everything shared.
         case.host = format!(
-            "unshare -m --propagation shared sh -c 'mount --bind {0} {0}; mount --make-shared {0}; RUN; \
-             grep -c source/inner /proc/self/mountinfo > {0}/count'",
+            "unshare -m --propagation private sh -c 'mount --bind {0} {0}; mount --make-shared {0}; RUN; \
+             grep -c {0}/inner /proc/self/mountinfo > {0}/count'",
             source.display()
         );
         let output = case.run("busybox mount -t tmpfs tmpfs /v/inner; echo ran");
         assert_eq!(output, "ran\n");
         let count = fs::read_to_string(source.join("count")).unwrap();
-        assert_eq!(count.trim() != "0", shares, "root {root:?}, volume {volume}");
+        assert_eq!(count.trim() != "0", shares, "root {root:?}, volume {volume}: {count:?}");
     }
 }

@@ -134,7 +134,7 @@ impl Hierarchy {
     /// Why a file of a controller that it has is not there.
     fn why_missing(&self, setting: &limits::Setting) -> String {
         match self.version {
-            _ if setting.controller == "hugetlb" => {
+            _ if setting.controller == "hugetlb" && self.has_hugetlb() => {
                 let pages = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
                 let mut sizes: Vec<_> =
                     pages.map(|size| size.file_name().to_string_lossy().replace("hugepages-", "")).collect();
@@ -144,6 +144,11 @@ impl Hierarchy {
             Version::V1 => format!("{} has no {}: this kernel lacks it", self.path.display(), setting.file),
             Version::V2 => v2::why_missing(self, &setting.controller, &setting.file),
         }
+    }
+
+    /// Whether hugetlb is here; a v2 cgroup may not have been given it.
+    fn has_hugetlb(&self) -> bool {
+        self.version == Version::V1 || v2::controllers(self).iter().any(|found| found == "hugetlb")
     }
 }
 

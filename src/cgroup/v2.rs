@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
 use super::Hierarchy;
 use super::create::{Made, Members};
@@ -56,14 +58,32 @@ pub(super) fn controllers(hierarchy: &Hierarchy) -> Vec<String> {
     directory.map(|directory| words(&directory, "cgroup.controllers")).unwrap_or_default()
 }
 
-/// Refuses a controller that the top of the tree has not, so that no cgroup below it can.
+/// Refuses a controller that no cgroup at this place can have: the top of the tree has it not, or a cgroup on the way does
+/// not pass it on and is not the caller's to change.
 pub(super) fn check_controller(hierarchy: &Hierarchy, controller: &str) -> Result<()> {
-    let Ok(top) = Directory::open(&hierarchy.mount) else { return Ok(()) };
     // `cgroup` names the files that every cgroup has.
-    if controller == "cgroup" || words(&top, "cgroup.controllers").iter().any(|found| found == controller) {
+    if controller == "cgroup" {
         return Ok(());
     }
-    bail!(no_controller(&hierarchy.mount, controller))
+    let mut above = hierarchy.mount.clone();
+    for step in hierarchy.steps() {
+        let Ok(directory) = Directory::open(&above) else { return Ok(()) };
+        if !has(&directory, "cgroup.controllers", controller) {
+            bail!(no_controller(&above, controller));
+        }
+        if !has(&directory, "cgroup.subtree_control", controller) {
+            return match access(above.join("cgroup.subtree_control"), Access::WRITE_OK) {
+                Err(Errno::ACCESS) => bail!(
+                    "{} does not pass the {controller} controller on, and is not yours to change; have it delegated \
+                     (`bookend doctor` says how)",
+                    above.display()
+                ),
+                _ => Ok(()),
+            };
+        }
+        above = step;
+    }
+    Ok(())
 }
 
 fn no_controller(directory: &Path, controller: &str) -> String {
@@ -79,11 +99,10 @@ pub(super) fn why_missing(hierarchy: &Hierarchy, controller: &str, file: &str) -
     for step in hierarchy.steps() {
         let Ok(directory) = Directory::open(&parent) else { break };
         let name = parent.display();
-        if !words(&directory, "cgroup.controllers").iter().any(|found| found == controller) {
+        if !has(&directory, "cgroup.controllers", controller) {
             return no_controller(&parent, controller);
         }
-        let passed = words(&directory, "cgroup.subtree_control").iter().any(|found| found == controller);
-        if !passed && is_leaf(&directory) {
+        if !has(&directory, "cgroup.subtree_control", controller) && is_leaf(&directory) {
             return format!(
                 "{name} does not pass the {controller} controller on: it has processes of its own, so it can pass no \
                  controllers on (move them, or use another linux.cgroupsPath)"
@@ -95,6 +114,10 @@ pub(super) fn why_missing(hierarchy: &Hierarchy, controller: &str, file: &str) -
         parent = step;
     }
     format!("{} has no {file}: this kernel lacks it", hierarchy.path.display())
+}
+
+fn has(directory: &Directory, file: &str, controller: &str) -> bool {
+    words(directory, file).iter().any(|found| found == controller)
 }
 
 fn words(directory: &Directory, file: &str) -> Vec<String> {

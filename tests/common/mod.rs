@@ -83,6 +83,11 @@ pub fn needs_systemd(test: &str) -> bool {
     skip(test, "needs systemd")
 }
 
+/// Whether the program is a debug build, which alone can be made to fail on demand.
+pub fn needs_a_debug_build(test: &str) -> bool {
+    std::env::var_os("BOOKEND_TEST_RELEASE").is_none() || skip(test, "needs a debug build")
+}
+
 /// Counts a test as skipped; false.
 pub fn skip(test: &str, why: &str) -> bool {
     println!("skipped: {test}: {why}");
