@@ -11,8 +11,12 @@ pub fn rounds(usual: u32) -> u32 {
     std::env::var("BOOKEND_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
 }
 
-/// Puts the attacker into the root file system, as /bin/attacker.
+/// Puts the attacker into the root file system, as /bin/attacker: the one of BOOKEND_TEST_ATTACKER where there is no compiler.
 pub fn attacker(fixture: &Fixture) {
+    if let Some(ready) = std::env::var_os("BOOKEND_TEST_ATTACKER") {
+        fs::copy(ready, fixture.rootfs().join("bin/attacker")).unwrap();
+        return;
+    }
     let source = fixture.scratch.path().join("attacker.c");
     fs::write(&source, include_str!("attacker.c")).unwrap();
     let mut compile = Command::new("cc");
