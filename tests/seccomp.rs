@@ -1,12 +1,12 @@
 //! System call filters: what `linux.seccomp` denies is denied to the ENTRYPOINT, to `exec` and to hooks (threats.md S19).
 
 mod common;
+mod threats;
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::Command;
 
 use common::Fixture;
 use libseccomp::{ScmpNotifReq, ScmpNotifResp, ScmpNotifRespFlags, ScmpSyscall};
@@ -89,38 +89,18 @@ fn s19_other_architectures_of_the_machine_are_no_way_around() {
         return;
     }
     let c = Fixture::busybox();
-    fs::create_dir_all(c.scratch.path().join("c")).unwrap();
-    let source = c.scratch.path().join("c/way.c");
-    // mkdir by its number in the 32-bit table, by int 0x80, and in the x32 table.
-    let text = r#"
-        #include <string.h>
-        #include <sys/syscall.h>
-        #include <unistd.h>
-        int main(int argc, char **argv) {
-            if (!strcmp(argv[1], "i386")) {
-                long result;
-                static char path[] = "/i386";
-                /* the 32-bit call has 32-bit pointers, so the path must lie low: the program is not position independent */
-                __asm__ volatile("int $0x80" : "=a"(result) : "a"(39), "b"(path), "c"(0755) : "memory");
-                return result == 0 ? 0 : 1;
-            }
-            return syscall(0x40000000 + SYS_mkdir, "/x32", 0755) == 0 ? 0 : 1;
-        }"#;
-    fs::write(&source, text).unwrap();
-    let mut compile = Command::new("cc");
-    compile.args(["-static", "-no-pie", "-O1", "-o"]).arg(c.rootfs().join("bin/way")).arg(&source);
-    assert!(compile.status().unwrap().success(), "cc -static");
+    threats::attacker(&c);
     let c = filtered(c, denying(&["mkdir", "mkdirat"], 1), true).started();
     for way in ["i386", "x32"] {
-        let output = c.call(&["exec", &c.id, "/bin/way", way]);
+        let output = c.call(&["exec", &c.id, "/bin/attacker", way]);
         assert_ne!(output.code, 0, "{way}");
         assert!(!c.rootfs().join(way).exists(), "{way} made its directory");
     }
     // Seen to work where both architectures are allowed everything, so that the above fails for the right reason.
     let free = Fixture::busybox();
-    fs::copy(c.rootfs().join("bin/way"), free.rootfs().join("bin/way")).unwrap();
+    threats::attacker(&free);
     let free = free.started();
-    let made = free.call(&["exec", &free.id, "/bin/way", "i386"]);
+    let made = free.call(&["exec", &free.id, "/bin/attacker", "i386"]);
     assert_eq!(made.code == 0, free.rootfs().join("i386").exists());
 }
 

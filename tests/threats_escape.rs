@@ -376,7 +376,9 @@ fn s13_control_groups_cannot_be_changed_from_inside() {
         }
         fixture.run().fails(7);
         assert!(fixture.rootfs().join("began").exists());
-        assert!(!is_root() || fixture.read("/tried").lines().count() > 1, "{}", fixture.read("/tried"));
+        // Those of version 1 lie below the mount; of version 2 it is the only one.
+        let tried = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { 1 } else { 2 };
+        assert!(!is_root() || fixture.read("/tried").lines().count() >= tried, "{}", fixture.read("/tried"));
         assert_eq!(fixture.read("/wrote"), "", "with a cgroup namespace: {own_namespace}");
     }
 }
@@ -706,7 +708,7 @@ fn h4_every_descendant_of_a_hook_that_is_out_of_time_is_killed() {
     let mark = format!("mark-{}", std::process::id());
     let fixture = Fixture::busybox()
         .handler("postStart", json!({ "exec": { "command": ["/bin/attacker", "scatter", "200", mark] } }))
-        .policy("postStart", "timeoutSeconds", json!(3))
+        .policy("postStart", "timeoutSeconds", json!(3 * common::times_slower()))
         .policy("postStart", "onFailure", json!("ignore"))
         .with(|config| {
             let mut all = MANY.to_vec();

@@ -225,6 +225,20 @@ static int knock(void) {
     return 0;
 }
 
+#ifdef __x86_64__
+// mkdir by its number in the table of 32 bits, by int 0x80. Its pointers have 32 bits, so that the path has to lie low: the
+// program is not position independent.
+static int i386(void) {
+    static char path[] = "/i386";
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(39), "b"(path), "c"(0755) : "memory");
+    return result == 0 ? 0 : 1;
+}
+
+// The same in the table of x32.
+static int x32(void) { return syscall(0x40000000 + SYS_mkdir, "/x32", 0755) == 0 ? 0 : 1; }
+#endif
+
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
     if (strcmp(argv[1], "hunt") == 0) return hunt();
@@ -232,6 +246,10 @@ int main(int argc, char **argv) {
     if (strcmp(argv[1], "bomb") == 0) return bomb();
     if (strcmp(argv[1], "knock") == 0) return knock();
     if (strcmp(argv[1], "scatter") == 0) return scatter(atoi(argv[2]), argv[3]);
+#ifdef __x86_64__
+    if (strcmp(argv[1], "i386") == 0) return i386();
+    if (strcmp(argv[1], "x32") == 0) return x32();
+#endif
     if (strcmp(argv[1], "linger") == 0) for (;;) pause();
     return 2;
 }

@@ -20,7 +20,7 @@ pub fn attacker(fixture: &Fixture) {
     let source = fixture.scratch.path().join("attacker.c");
     fs::write(&source, include_str!("attacker.c")).unwrap();
     let mut compile = Command::new("cc");
-    compile.args(["-static", "-O1", "-Wall", "-o"]).arg(fixture.rootfs().join("bin/attacker")).arg(source);
+    compile.args(["-static", "-no-pie", "-O1", "-Wall", "-o"]).arg(fixture.rootfs().join("bin/attacker")).arg(source);
     assert!(compile.status().unwrap().success(), "cc -static");
 }
 
