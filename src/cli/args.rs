@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ impl Cli {
     /// Reads a command line. As with runc's a flag may also say whether it is meant, as in `--detach=true`; help does not show that.
     pub fn read(arguments: &[OsString]) -> Result<Cli, clap::Error> {
         match Cli::try_parse_from(arguments) {
-            Err(error) if error.kind() == ErrorKind::TooManyValues => {
+            Err(error) if gives_a_flag_a_value(&error) => {
                 let mut whole = Cli::command();
                 whole.build(); // else the verbs have no arguments yet
                 Cli::from_arg_matches(&with_values(whole).try_get_matches_from(arguments)?)
@@ -43,6 +43,15 @@ impl Cli {
             read => read,
         }
     }
+}
+
+/// `--detach=true` has a value too many, and of `-d=true` the equals sign is taken for one more flag.
+fn gives_a_flag_a_value(error: &clap::Error) -> bool {
+    let flag = |error: &clap::Error| match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) => flag.clone(),
+        _ => String::new(),
+    };
+    error.kind() == ErrorKind::TooManyValues || error.kind() == ErrorKind::UnknownArgument && flag(error) == "-="
 }
 
 fn with_values(command: clap::Command) -> clap::Command {
@@ -803,6 +812,31 @@ mod tests {
                 verb.get_name()
             );
         }
+    }
+
+    #[test]
+    fn every_flag_of_every_verb_takes_a_value_as_with_runc_short_or_long() {
+        let mut whole = Cli::command();
+        whole.build();
+        let mut seen = 0;
+        for verb in whole.get_subcommands() {
+            for flag in verb.get_arguments().filter(|flag| matches!(flag.get_action(), ArgAction::SetTrue)) {
+                let long = flag.get_long().map(|long| format!("--{long}"));
+                for name in flag.get_short().map(|short| format!("-{short}")).into_iter().chain(long) {
+                    for value in ["true", "false"] {
+                        let line = ["bookend", verb.get_name(), &format!("{name}={value}")].map(OsString::from);
+                        // What else the verb needs is missing.
+                        let missing = Cli::read(&line).err().map(|error| error.kind());
+                        assert!(
+                            matches!(missing, None | Some(ErrorKind::MissingRequiredArgument)),
+                            "{line:?}: {missing:?}"
+                        );
+                        seen += 1;
+                    }
+                }
+            }
+        }
+        assert!(seen > 50, "{seen}");
     }
 
     #[test]
