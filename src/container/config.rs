@@ -86,6 +86,7 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
     if !problems.is_empty() {
         bail!("{}", problems.join("\n  "));
     }
+    let without_pids = is_without_pids(&json);
     let adapted = process::adapt(&mut json["process"]);
     // The bytes first: their errors have a line and a column. Only what was changed needs the detour.
     let mut spec: Spec = match raw.map(serde_json::from_slice) {
@@ -95,7 +96,23 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
     };
     warnings.extend(unused);
     put_mounts_below_the_root(&mut spec);
+    if without_pids && let Some(resources) = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut())
+    {
+        resources.set_pids(None);
+    }
     Ok((spec, warnings))
+}
+
+/// Before version 1.3 a limit of 0 was that of a caller who set none: podman writes it for `--pids-limit -1`. Since then it counts.
+fn is_without_pids(json: &Value) -> bool {
+    let version = json["ociVersion"].as_str().unwrap_or_default();
+    let mut numbers = version.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+    let before = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (1, 3);
+    match json.pointer("/linux/resources/pids").map(|pids| &pids["limit"]) {
+        Some(Value::Null) => true,
+        Some(limit) => before && limit.as_i64() == Some(0),
+        None => false,
+    }
 }
 
 /// Relative destinations, which have been warned of.
@@ -303,6 +320,12 @@ impl<'a> Check<'a> {
                 self.problem(&format!("process.env[{index}]"), format!("{variable} is not NAME=VALUE"));
             }
         }
+        for field in ["process.user.uid", "process.user.gid"] {
+            self.id(field, self.get(field));
+        }
+        for (index, gid) in self.list("process.user.additionalGids").iter().enumerate() {
+            self.id(&format!("process.user.additionalGids[{index}]"), gid);
+        }
         if let Some(umask) = self.get("process.user.umask").as_u64()
             && umask > 0o777
         {
@@ -447,6 +470,13 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// setuid(2), chown(2) take -1 for "leave it as it is": who asked for that id would stay root.
+    fn id(&mut self, field: &str, id: &Value) {
+        if id.as_u64() == Some(u64::from(u32::MAX)) {
+            self.problem(field, format!("{id} is no id: the kernel takes it for -1"));
+        }
+    }
+
     fn devices(&mut self) {
         for (index, device) in self.list("linux.devices").iter().enumerate() {
             let field = format!("linux.devices[{index}]");
@@ -466,6 +496,9 @@ impl<'a> Check<'a> {
                     }
                     _ => {}
                 }
+            }
+            for owner in ["uid", "gid"] {
+                self.id(&format!("{field}.{owner}"), &device[owner]);
             }
             if let Some(mode) = device["fileMode"].as_u64()
                 && mode & !u64::from(Mode::all().bits() | nix::libc::S_IFMT) != 0
@@ -679,6 +712,38 @@ mod tests {
         match with(pointer, value.clone()) {
             Ok(_) => panic!("{pointer} = {value} was accepted"),
             Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn a_limit_of_no_processes_is_none_before_version_1_3() {
+        let pids = |version: &str, pids: Value| {
+            let mut config = super::super::spec::template(false);
+            config["ociVersion"] = json!(version);
+            config["linux"]["resources"]["pids"] = pids;
+            let (spec, _) = parse(config.to_string().as_bytes()).unwrap();
+            let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap().clone();
+            resources.pids().as_ref().map(|pids| pids.limit())
+        };
+        assert_eq!(pids("1.0.2-dev", json!({"limit": 0})), None);
+        assert_eq!(pids("1.2.1", json!({"limit": 7})), Some(7));
+        assert_eq!(pids("1.3.0", json!({"limit": 0})), Some(0));
+        assert_eq!(pids("1.3.0", json!({})), None);
+    }
+
+    #[test]
+    fn an_id_that_the_kernel_takes_for_none_is_refused() {
+        for user in [
+            json!({"uid": u32::MAX, "gid": 0}),
+            json!({"uid": 0, "gid": u32::MAX}),
+            json!({"uid": 0, "gid": 0, "additionalGids": [u32::MAX]}),
+        ] {
+            let mut config = super::super::spec::template(false);
+            config["process"]["user"] = user.clone();
+            let error = parse(config.to_string().as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("4294967295 is no id"), "{user}: {error}");
+            let error = process(config["process"].to_string().as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("4294967295 is no id"), "{user}: {error}");
         }
     }
 
