@@ -432,6 +432,28 @@ fn a_tmpfs_can_begin_with_what_it_covers() {
     }
 }
 
+/// podman asks for `tmpcopyup` with each --tmpfs.
+#[test]
+fn a_tmpfs_that_is_copied_up_has_the_mode_and_owner_of_its_options() {
+    for user in both() {
+        let mut case = Case::new(user);
+        fs::create_dir_all(case.rootfs().join("old")).unwrap();
+        fs::set_permissions(case.rootfs().join("old"), fs::Permissions::from_mode(0o750)).unwrap();
+        let places: [(&str, &[&str]); 5] = [
+            ("/new", &["tmpcopyup"]),
+            ("/narrow", &["tmpcopyup", "mode=700"]),
+            ("/old", &["tmpcopyup"]),
+            ("/old", &["tmpcopyup", "mode=1777"]),
+            ("/old", &["tmpcopyup", "uid=0", "gid=0", "mode=711"]),
+        ];
+        let modes = places.map(|(place, options)| {
+            case.mount(place, "tmpfs", Path::new("tmpfs"), options);
+            case.run(&format!("busybox stat -c '%a %u:%g' {place}")).trim().to_owned()
+        });
+        assert_eq!(modes, ["1777 0:0", "700 0:0", "750 0:0", "1777 0:0", "711 0:0"]);
+    }
+}
+
 #[test]
 fn what_is_mounted_below_is_not_copied_up_whatever_file_system_it_is_of() {
     for user in both() {
@@ -860,6 +882,29 @@ fn devices_of_the_configuration_are_made_with_mode_and_owner() {
         "/dev/mine character special file 1:5 640 7:8\n/dev/null character special file 1:3 600 0:0\n\
          /dev/deep/er/fifo fifo 0:0 622 0:0\n/dev/loop-like block special file 7:9 666 0:0\n"
     );
+}
+
+/// A file of the host's that is bound at the place of a device is not the container's to give away.
+#[test]
+fn a_node_that_is_there_already_keeps_its_mode_and_owner() {
+    if !is_root() {
+        return eprintln!("skipped: needs root");
+    }
+    let mut case = Case::new(As::Root);
+    let node = case.rootfs().parent().unwrap().join("fuse");
+    let made = Command::new("mknod").args(["-m", "600"]).arg(&node).args(["c", "10", "229"]).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::chown(&node, Some(7), Some(8)).unwrap();
+    case.mount("/dev/fuse", "bind", &node, &["bind"]);
+    case.config["linux"]["devices"] = json!([
+        {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666, "uid": 0, "gid": 0}
+    ]);
+    assert_eq!(case.run("busybox stat -c '%a %u:%g' /dev/fuse"), "600 7:8\n");
+    let meta = fs::metadata(&node).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o600, 7, 8));
+    // It may also be on a read-only mount, as podman's `-v /dev/null:/dev/null:ro`.
+    case.mount("/dev/null", "bind", Path::new("/dev/null"), &["bind", "ro"]);
+    assert_eq!(case.run("echo ran > /dev/null && echo ran"), "ran\n");
 }
 
 #[test]

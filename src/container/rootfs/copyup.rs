@@ -25,14 +25,15 @@ const NAMES: usize = 64 << 10;
 const VALUE: usize = 64 << 10;
 const ACL: &[u8] = b"system.posix_acl_access";
 
-/// Copies what is in `from` into the empty directory `to`, and what `from` itself is: owner, attributes and times.
-pub(super) fn copy(from: impl AsFd, to: impl AsFd) -> Result<()> {
+/// Copies what is in `from` into the empty directory `to`. And, where `itself` says so, what `from` is but for its mode: owner,
+/// attributes and times.
+pub(super) fn copy(from: impl AsFd, to: impl AsFd, itself: bool) -> Result<()> {
     let mut copier = Copier { files: 0 };
     let readable = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let from = openat(&from, ".", readable, Mode::empty())?;
     let to = openat(&to, ".", readable, Mode::empty())?;
     copier.contents(from.as_fd(), to.as_fd(), 0)?;
-    finish(from.as_fd(), to.as_fd(), Keep::Mode)
+    if itself { finish(from.as_fd(), to.as_fd(), Keep::NoMode) } else { Ok(()) }
 }
 
 struct Copier {

@@ -42,11 +42,14 @@ struct Device {
 
 /// Makes devices and links, unless `/dev` is bound from elsewhere: then it is as it is.
 pub(super) fn set_up(root: &Root, config: &Spec, user_namespace: bool) -> Result<()> {
+    let bound = dev_is_bound(config);
     let mut devices = Vec::new();
     for device in config.linux().as_ref().and_then(|linux| linux.devices().as_ref()).into_iter().flatten() {
         devices.push(Device::from_config(device));
     }
-    if !dev_is_bound(config) {
+    if bound {
+        devices.retain(|device| !device.path.starts_with("/dev"));
+    } else {
         let taken: Vec<PathBuf> = devices.iter().map(|device| device.path.clone()).collect();
         let free = DEFAULTS.iter().filter(|(path, ..)| !taken.iter().any(|taken| taken == Path::new(path)));
         devices.extend(free.map(|&(path, major, minor)| Device::character(path, major, minor)));
@@ -54,7 +57,7 @@ pub(super) fn set_up(root: &Root, config: &Spec, user_namespace: bool) -> Result
     for device in &devices {
         device.make(root, user_namespace).with_context(|| format!("device {}", device.path.display()))?;
     }
-    if !dev_is_bound(config) {
+    if !bound {
         links(root).context("links in /dev")?;
         console_place(root, config).context("make /dev/console")?;
     }
@@ -99,15 +102,18 @@ impl Device {
             return self.bind(root);
         }
         let (directory, name) = root.parent(&self.path)?;
-        match mknodat(&directory, name, self.kind, self.mode, makedev(self.major, self.minor)) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {}
+        let made = mknodat(&directory, name, self.kind, self.mode, makedev(self.major, self.minor));
+        match made {
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(Errno::PERM) => return self.bind(root),
             Err(error) => return Err(io::Error::from(error).into()),
         }
-        // What is there may have been there before us.
         let node = openat(&directory, name, O_PATH | OFlags::NOFOLLOW, Mode::empty())?;
         self.check(&node)?;
+        // What was there before us may be a node of the host's that was bound: it stays as it is.
+        if made == Err(Errno::EXIST) {
+            return Ok(());
+        }
         if let Some((uid, gid)) = self.owner {
             chownat(&node, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }

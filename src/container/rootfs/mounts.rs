@@ -123,7 +123,9 @@ impl Maker<'_> {
         let source = mount.source().as_deref().and_then(Path::to_str).unwrap_or(name);
         let tree = Tree::filesystem(name, source, &options).map_err(|error| self.with_cure(name, error))?;
         if options.copy_up {
-            copyup::copy(&place.0, &tree).context("tmpcopyup")?;
+            // A place of our own making says nothing of who may write there, and the options say more than any.
+            let owned = options.data.iter().any(|option| option.starts_with("uid=") || option.starts_with("gid="));
+            copyup::copy(&place.0, &tree, !place.1 && !owned).context("tmpcopyup")?;
         }
         tree.change_and_attach(&propagation_changes(&options.propagation), &place.0)?;
         Ok(late.then_some(tree))
