@@ -343,9 +343,29 @@ impl Fixture {
         finish(self.command(args), &self.scratch)
     }
 
-    /// `call` with the id as the last argument.
+    /// `call` with the id as the last argument; `kill` and `stop` not before the ENTRYPOINT of a bundle handles SIGTERM.
     pub fn verb(&self, verb: &str) -> Output {
+        if ["kill", "stop"].contains(&verb) {
+            self.wait_for_its_trap();
+        }
         self.call(&[verb, &self.id])
+    }
+
+    /// The ENTRYPOINT of a bundle is a script that has just begun: a SIGTERM before its `trap` is lost, as it is PID 1.
+    fn wait_for_its_trap(&self) {
+        let state = self.call(&["state", &self.id]);
+        if state.code != 0
+            || state.json()["status"] != "running"
+            || self.config["process"]["args"] != json!(["/bin/entrypoint"])
+        {
+            return;
+        }
+        let path = format!("/proc/{}/status", state.json()["pid"]);
+        self.wait_for("the trap of the ENTRYPOINT", |_| {
+            let Ok(text) = fs::read_to_string(&path) else { return true }; // it has ended
+            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
+            u64::from_str_radix(caught, 16).unwrap() & 1 << (libc::SIGTERM - 1) != 0 || text.contains("State:\tZ")
+        });
     }
 
     /// `create` or `run` (with `--detach`) of this fixture's container.
