@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// No call of bookend that a test waits for takes longer, however loaded the machine is.
 pub fn limit() -> Duration {
@@ -146,28 +147,24 @@ pub fn block<'a>(text: &'a str, after: &str, language: &str) -> &'a str {
     &text[begin..end]
 }
 
-/// A directory that goes away with the value.
-pub struct Scratch(PathBuf);
+/// A directory that goes away with the value. Its name is new: one of a run that was killed is still there, and the numbers of
+/// processes come again.
+pub struct Scratch(TempDir);
 
 impl Scratch {
     pub fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("bookend-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Scratch(path)
+        let readable = fs::Permissions::from_mode(0o755);
+        Scratch(tempfile::Builder::new().prefix("bookend-test-").permissions(readable).tempdir().unwrap())
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = Command::new("chmod").args(["-R", "u+rwX"]).arg(&self.0).stderr(Stdio::null()).status();
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = Command::new("chmod").args(["-R", "u+rwX"]).arg(self.path()).stderr(Stdio::null()).status();
     }
 }
 
