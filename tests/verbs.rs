@@ -439,7 +439,7 @@ fn words_of_a_program_that_is_missing_or_cannot_be_executed_give_127_and_126() {
     let c = Fixture::busybox().entrypoint(["nonexistent"]);
     c.run().fails(127).says("executable file not found in $PATH");
     c.assert_nothing_left();
-    for (program, words) in [("/etc/passwd", "permission denied"), ("/etc", "is a directory")] {
+    for (program, words) in [("/etc/passwd", "permission denied"), ("/etc", "permission denied: is a directory")] {
         let c = Fixture::busybox().entrypoint([program]);
         c.run().fails(126).says(&format!("exec: \"{program}\": ")).says(words);
         c.assert_nothing_left();

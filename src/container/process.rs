@@ -147,9 +147,13 @@ fn executable(file: &Path) -> Result<(), Errno> {
     }
 }
 
-/// An errno in the words of runc, which callers match.
+/// An errno in the words of runc, which callers match. podman and docker know a directory by what newer releases of Go do not say
+/// of it any more.
 fn words(errno: Errno) -> String {
-    errno.desc().to_lowercase()
+    match errno {
+        Errno::EISDIR => "permission denied: is a directory".to_owned(),
+        _ => errno.desc().to_lowercase(),
+    }
 }
 
 /// Becomes the program. Returns only if the kernel will not have it.
@@ -249,6 +253,6 @@ mod tests {
         let no = at("no");
         assert_eq!(look(&no).unwrap_err(), (format!("exec: \"{no}\": stat {no}: no such file or directory"), 127));
         assert_eq!(look(&at("bad")).unwrap_err(), (format!("exec: \"{}\": permission denied", at("bad")), 126));
-        assert_eq!(look("/tmp").unwrap_err(), ("exec: \"/tmp\": is a directory".to_owned(), 126));
+        assert_eq!(look("/tmp").unwrap_err(), ("exec: \"/tmp\": permission denied: is a directory".to_owned(), 126));
     }
 }
