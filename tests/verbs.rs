@@ -1009,6 +1009,23 @@ fn update_has_every_flag_of_runcs_and_leaves_a_paused_container_paused() {
 }
 
 #[test]
+fn update_that_fails_leaves_the_limits_as_they_were() {
+    if !needs_root("update_that_fails_leaves_the_limits_as_they_were") {
+        return;
+    }
+    let c = Fixture::busybox().started();
+    c.call(&["update", "--pids-limit", "77", "--memory", "64m", "--cpu-quota", "50000", &c.id]).ok();
+    let files = ["pids.max", "memory.limit_in_bytes", "memory.max", "cpu.max", "cpu.cfs_quota_us", "cpuset.cpus"];
+    let limits = || files.map(|file| cgroup_file(&c, file));
+    let before = limits();
+    assert!(before.contains(&Some("77".to_owned())), "{before:?}");
+    // The processors are refused by the kernel after it has taken the rest.
+    let flags = ["--pids-limit", "33", "--memory", "96m", "--cpu-quota", "-1", "--cpuset-cpus", "4000"];
+    c.call(&[&["update"][..], &flags, &[&c.id]].concat()).fails(1).says("linux.resources.cpu.cpus");
+    assert_eq!(limits(), before);
+}
+
+#[test]
 fn update_changes_what_devices_may_be_used() {
     if !needs_root("update_changes_what_devices_may_be_used") {
         return;

@@ -113,6 +113,23 @@ impl Limits {
     }
 }
 
+/// What undoes the writing of `value` to a file that said `text`; `None` where that is not known.
+pub(super) fn before(file: &str, value: &str, text: &str) -> Option<String> {
+    let key = value.split(' ').next().unwrap_or_default();
+    let of_key = || text.lines().find(|line| line.split(' ').next() == Some(key)).map(str::to_owned);
+    // A device or an interface that has no line has no limit.
+    let of_key_or = |none: &str| Some(of_key().unwrap_or_else(|| format!("{key} {none}")));
+    match file {
+        "memory.oom_control" => text.lines().find_map(|line| line.strip_prefix("oom_kill_disable ")).map(str::to_owned),
+        "rdma.max" => of_key(),
+        "io.max" => of_key_or("rbps=max wbps=max riops=max wiops=max"),
+        "io.weight" | "io.bfq.weight" if key.contains(':') => of_key_or("default"),
+        _ if key.contains(':') || file == "net_prio.ifpriomap" => of_key_or("0"),
+        _ if text.is_empty() => Some("\n".to_owned()),
+        _ => text.lines().next().map(str::to_owned),
+    }
+}
+
 /// runtime-spec: -1 is unlimited and 0 is a limit. A container that exists has one process, so 1 is the lowest limit
 /// that means something (runc writes 1, too).
 fn pids_max(limit: i64) -> String {
@@ -484,6 +501,23 @@ mod tests {
 
     fn v2(resources: Value) -> Vec<String> {
         set(Version::V2, resources, &[]).unwrap()
+    }
+
+    #[test]
+    fn what_a_file_said_is_what_undoes_a_setting() {
+        let back = |file, value, text| before(file, value, text);
+        assert_eq!(back("pids.max", "5", "max").as_deref(), Some("max"));
+        assert_eq!(back("cpu.max", "5000 100000", "max 100000").as_deref(), Some("max 100000"));
+        assert_eq!(back("cpuset.cpus", "0-3", "").as_deref(), Some("\n"));
+        assert_eq!(back("memory.oom_control", "1", "oom_kill_disable 0\nunder_oom 0").as_deref(), Some("0"));
+        let io = "8:0 rbps=1 wbps=max riops=max wiops=max\n8:16 rbps=2 wbps=max riops=max wiops=max";
+        assert_eq!(back("io.max", "8:16 rbps=9", io).as_deref(), io.lines().nth(1));
+        assert_eq!(back("io.max", "8:1 rbps=9", "").as_deref(), Some("8:1 rbps=max wbps=max riops=max wiops=max"));
+        assert_eq!(back("io.weight", "200", "default 100\n8:0 7").as_deref(), Some("default 100"));
+        assert_eq!(back("io.bfq.weight", "8:1 50", "default 100\n8:0 7").as_deref(), Some("8:1 default"));
+        assert_eq!(back("blkio.throttle.read_bps_device", "8:0 9", "8:0 1024").as_deref(), Some("8:0 1024"));
+        assert_eq!(back("net_prio.ifpriomap", "eth0 3", "lo 0\neth0 1").as_deref(), Some("eth0 1"));
+        assert_eq!(back("rdma.max", "mlx5_1 hca_handle=2", ""), None);
     }
 
     #[test]

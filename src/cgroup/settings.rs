@@ -11,6 +11,9 @@ use oci_spec::runtime::LinuxResources;
 use super::directory::Directory;
 use super::{Cgroup, Hierarchy, Version, limits, systemd, v1, v2};
 
+/// A setting and the hierarchy that has its controller.
+pub(super) type Placed<'a> = (Option<&'a Hierarchy>, limits::Setting);
+
 impl Cgroup {
     /// Refuses limits that the container's cgroup could never have, before there is anything.
     pub fn check(&self, resources: &LinuxResources) -> Result<()> {
@@ -25,32 +28,44 @@ impl Cgroup {
 
     /// Sets the limits of `linux.resources`, all but device rules (`set_devices`).
     pub fn set(&self, resources: &LinuxResources) -> Result<()> {
-        for (hierarchy, setting) in self.placed(resources, &|file| self.current(file))? {
-            let Some(hierarchy) = hierarchy else { bail!("{setting}: {}", self.why_no_controller(&setting)) };
-            let directory = Directory::open(&hierarchy.path)
-                .with_context(|| format!("{setting}: open {}", hierarchy.path.display()))?;
-            match directory.write(&setting.file, &setting.value) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => match setting.if_missing {
-                    limits::IfMissing::Skip => {}
-                    limits::IfMissing::Fail => bail!("{setting}: {}", hierarchy.why_missing(&setting)),
-                },
-                Err(error) => {
-                    let hint = hint(&directory, &setting, &error);
-                    return Err(error).with_context(|| format!("{setting} in {}{hint}", hierarchy.path.display()));
-                }
-            }
-        }
-        Ok(())
+        self.placed(resources, &|file| self.current(file))?.iter().try_for_each(|placed| self.write(placed))
     }
 
-    /// Sets limits of a container that exists.
+    /// Sets limits of a container that exists: all of them, or none.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
-        if let Some(unit) = &self.unit {
-            let placed = self.placed(resources, &|file| self.current(file))?;
-            unit.set(&systemd::of_settings(placed.iter().map(|(_, setting)| setting))?)?;
+        let placed = self.placed(resources, &|file| self.current(file))?;
+        // Backwards, the kernel accepts each step that it accepted forwards.
+        let before: Vec<Placed> = placed.iter().rev().filter_map(before).collect();
+        self.tell_systemd(&placed)?;
+        placed.iter().try_for_each(|placed| self.write(placed)).inspect_err(|_| {
+            // The first error is what is told; what it left is put back as far as it goes.
+            let _ = self.tell_systemd(&before);
+            before.iter().for_each(|placed| drop(self.write(placed)));
+        })
+    }
+
+    fn tell_systemd(&self, placed: &[Placed]) -> Result<()> {
+        match &self.unit {
+            Some(unit) => unit.set(&systemd::of_settings(placed.iter().map(|(_, setting)| setting))?),
+            None => Ok(()),
         }
-        self.set(resources)
+    }
+
+    fn write(&self, (hierarchy, setting): &Placed) -> Result<()> {
+        let Some(hierarchy) = hierarchy else { bail!("{setting}: {}", self.why_no_controller(setting)) };
+        let directory = Directory::open(&hierarchy.path)
+            .with_context(|| format!("{setting}: open {}", hierarchy.path.display()))?;
+        match directory.write(&setting.file, &setting.value) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match setting.if_missing {
+                limits::IfMissing::Skip => Ok(()),
+                limits::IfMissing::Fail => bail!("{setting}: {}", hierarchy.why_missing(setting)),
+            },
+            Err(error) => {
+                let hint = hint(&directory, setting, &error);
+                Err(error).with_context(|| format!("{setting} in {}{hint}", hierarchy.path.display()))
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// What a file says now; `None` where there is no such file.
@@ -61,11 +76,7 @@ impl Cgroup {
     }
 
     /// Each setting with the hierarchy that has its controller, in the form which that hierarchy understands.
-    pub(super) fn placed(
-        &self,
-        resources: &LinuxResources,
-        current: limits::Current,
-    ) -> Result<Vec<(Option<&Hierarchy>, limits::Setting)>> {
+    pub(super) fn placed(&self, resources: &LinuxResources, current: limits::Current) -> Result<Vec<Placed<'_>>> {
         let v1 = self.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
         let v2 = self.v2();
         let in_v1 = |controller: &str| self.of_controller(controller).filter(|found| found.version == Version::V1);
@@ -150,6 +161,13 @@ impl Hierarchy {
     fn has_hugetlb(&self) -> bool {
         self.version == Version::V1 || v2::controllers(self).iter().any(|found| found == "hugetlb")
     }
+}
+
+/// The setting that puts back what a file says now; `None` where it does not say it in a form that it takes.
+fn before<'a>((hierarchy, setting): &Placed<'a>) -> Option<Placed<'a>> {
+    let text = Directory::open(&(*hierarchy)?.path).ok()?.read(&setting.file).ok()?;
+    let value = limits::before(&setting.file, &setting.value, text.trim_end())?;
+    Some((*hierarchy, limits::Setting { value, ..setting.clone() }))
 }
 
 /// What the kernel's errno does not say of a value that it refused.
