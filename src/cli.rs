@@ -77,8 +77,8 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&arguments, &error),
     };
-    let log = log::Log::new(&cli.global);
-    match run_verb(&cli) {
+    let mut log = log::Log::new(&cli.global);
+    match log.open().and_then(|()| run_verb(&cli)) {
         Ok(code) => code,
         Err(error) => {
             log.error(&error);

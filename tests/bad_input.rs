@@ -124,6 +124,21 @@ fn a_lifecycle_that_is_no_good_creates_nothing() {
     refused(&c, &["bookend/pre-stopp", "did you mean"]);
 }
 
+/// As runc: what cannot be told is not done.
+#[test]
+fn a_log_that_cannot_be_opened_creates_nothing() {
+    let c = Fixture::busybox();
+    c.write();
+    let bundle = c.bundle();
+    let create = ["--log", "/nonexistent/log", "create", "--bundle", bundle.to_str().unwrap(), &c.id];
+    let output = c.call(&create).fails(1);
+    assert_eq!(
+        output.stderr,
+        "bookend: open the log /nonexistent/log (--log): No such file or directory (os error 2)\n"
+    );
+    c.assert_nothing_left();
+}
+
 /// lifecycle.md section 9: all of them, one a line, without a prefix; a caller's log has the whole story in one line.
 #[test]
 fn the_problems_of_a_lifecycle_are_told_one_a_line_without_a_prefix() {

@@ -1,8 +1,11 @@
 //! Where errors and warnings are told: stderr, and the file that a caller names (callers.md 1.4).
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 
 use super::WithCode;
 use super::args::{Global, LogFormat};
@@ -19,6 +22,16 @@ pub struct Log {
 impl Log {
     pub fn new(global: &Global) -> Log {
         Log { file: global.log.clone(), format: global.log_format, debug: global.debug }
+    }
+
+    /// Whether the file can be written to, which has to be known before anything is done. One that cannot is told of nothing more.
+    pub fn open(&mut self) -> Result<()> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let opened = append_to(path).with_context(|| format!("open the log {} (--log)", path.display()));
+        if opened.is_err() {
+            self.file = None;
+        }
+        opened.map(drop)
     }
 
     /// The same from a command line that is none: its writer reads the log all the same.
@@ -97,12 +110,15 @@ impl Log {
     fn to_file(&self, level: &str, text: &str) {
         let Some(path) = &self.file else { return };
         let line = if self.format == LogFormat::Json { json(level, text) } else { plain(level, text) };
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        let written = append_to(path).and_then(|mut file| file.write_all(line.as_bytes()));
         if let Err(error) = written {
             let _ = writeln!(std::io::stderr(), "bookend: write {}: {error}", path.display());
         }
     }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 fn json(level: &str, text: &str) -> String {
