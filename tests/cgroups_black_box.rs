@@ -329,6 +329,16 @@ fn what_the_machine_has_no_controller_for_is_refused_before_anything_is_made() {
     c.assert_nothing_left();
 }
 
+#[test]
+fn a_limit_that_init_cannot_live_with_is_named() {
+    if !needs_root("a_limit_that_init_cannot_live_with_is_named") {
+        return;
+    }
+    let c = limited(json!({"memory": {"limit": 4096}}));
+    c.create().fails(1).says("init was killed for want of memory").says("linux.resources.memory.limit is 4096 bytes");
+    c.assert_nothing_left();
+}
+
 // ── devices ──
 
 /// In /dev, since a temporary directory may be on a file system that is mounted with nodev.

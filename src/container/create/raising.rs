@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nix::libc;
 use nix::unistd::Pid;
-use oci_spec::runtime::LinuxNamespaceType as Kind;
+use oci_spec::runtime::{LinuxMemory, LinuxNamespaceType as Kind};
 
 use super::plan::Plan;
 use super::undo::Undo;
@@ -74,8 +74,21 @@ impl Raising<'_> {
                 Some((Message::Ready, _)) => return Ok((terminal, warnings)),
                 Some((Message::Failed(failure), _)) => bail!(failure),
                 Some((other, _)) => bail!("init said {other:?} before it was ready"),
-                None => bail!("init ended before it was ready"),
+                None => bail!("{}", self.why_init_ended()),
             }
+        }
+    }
+
+    /// What is known of an init that ended without a word.
+    fn why_init_ended(&self) -> String {
+        let resources = self.bundle.config.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let limit = resources.and_then(|resources| resources.memory().as_ref()).and_then(LinuxMemory::limit);
+        match limit {
+            Some(limit) if self.state.cgroup.oom_kills() > 0 => format!(
+                "init was killed for want of memory: linux.resources.memory.limit is {limit} bytes, which are too few to start \
+                 with; raise it"
+            ),
+            _ => "init ended before it was ready".to_owned(),
         }
     }
 
