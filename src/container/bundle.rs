@@ -1,17 +1,19 @@
 //! The bundle: a directory with `config.json` and, usually, the root file system.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::libc;
 use oci_spec::runtime::Spec;
 use serde_json::Value;
 
 use crate::container::config;
 
 /// No honest `config.json` comes near this; a larger one is refused before memory is taken for it.
-const CONFIG_LIMIT: u64 = 64 << 20;
+const CONFIG_LIMIT: u64 = 16 << 20;
 
 /// A bundle whose configuration was read and found to be something that bookend can do, all of it.
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ impl Bundle {
             Err(error) if is_missing(&error) => bail!("{error:#}; --bundle names the directory that has config.json"),
             found => found?,
         };
-        let raw = match read_bounded(&dir.join("config.json")) {
+        let raw = match read_file(&dir.join("config.json")) {
             Err(error) if is_missing(&error) => bail!("{error:#}; `bookend spec` writes one"),
             raw => raw?,
         };
@@ -64,10 +66,23 @@ impl Bundle {
     }
 }
 
-/// A file that has a configuration in it, or a part of one.
+/// A file that has a configuration in it, or a part of one. A pipe will do.
 pub fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+    read_all(path, File::open(path).with_context(|| format!("read {}", path.display()))?)
+}
+
+/// The same of a file that others will read, too, and that does not make us wait for a writer.
+fn read_file(path: &Path) -> Result<Vec<u8>> {
     let describe = || format!("read {}", path.display());
-    let file = File::open(path).with_context(describe)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(describe)?;
+    if !file.metadata().with_context(describe)?.is_file() {
+        bail!("read {}: not a regular file", path.display());
+    }
+    read_all(path, file)
+}
+
+fn read_all(path: &Path, file: File) -> Result<Vec<u8>> {
+    let describe = || format!("read {}", path.display());
     let mut raw = Vec::new();
     file.take(CONFIG_LIMIT + 1).read_to_end(&mut raw).with_context(describe)?;
     if raw.len() as u64 > CONFIG_LIMIT {
@@ -105,7 +120,15 @@ mod tests {
         let file = File::create(dir.path().join("config.json")).unwrap();
         file.set_len(CONFIG_LIMIT + 1).unwrap();
         let error = format!("{:#}", Bundle::load(dir.path()).unwrap_err());
-        assert!(error.ends_with("larger than 64 MiB"), "{error}");
+        assert!(error.ends_with("larger than 16 MiB"), "{error}");
+    }
+
+    #[test]
+    fn a_config_that_nobody_writes_to_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&dir.path().join("config.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = format!("{:#}", Bundle::load(dir.path()).unwrap_err());
+        assert!(error.ends_with("config.json: not a regular file"), "{error}");
     }
 
     #[test]

@@ -42,6 +42,8 @@ const RLIMITS: [&str; 16] = [
     "RLIMIT_RTPRIO",
     "RLIMIT_RTTIME",
 ];
+/// The open files of a process on its way to the program, under its limits already. runc takes 7.
+const FEWEST_FILES: u64 = 7;
 const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 /// Sysctls that belong to the IPC namespace, besides `fs.mqueue.*` (sysctl(5), ipc_namespaces(7)).
 const IPC_SYSCTLS: [&str; 11] = [
@@ -103,7 +105,8 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
     Ok((spec, warnings))
 }
 
-/// Before version 1.3 a limit of 0 was that of a caller who set none: podman writes it for `--pids-limit -1`. Since then it counts.
+/// Whether `pids` is there and says nothing. Before version 1.3 a limit of 0 was that of a caller who set none: podman writes it for
+/// `--pids-limit -1`. Since then it counts, and no limit is a `pids` without one.
 fn is_without_pids(json: &Value) -> bool {
     let version = json["ociVersion"].as_str().unwrap_or_default();
     let mut numbers = version.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
@@ -350,10 +353,11 @@ impl<'a> Check<'a> {
             } else if !seen.insert(kind) {
                 self.problem(&format!("{field}.type"), format!("{kind} is given twice"));
             }
-            if let (Some(soft), Some(hard)) = (limit["soft"].as_u64(), limit["hard"].as_u64())
-                && soft > hard
-            {
+            let (Some(soft), Some(hard)) = (limit["soft"].as_u64(), limit["hard"].as_u64()) else { continue };
+            if soft > hard {
                 self.problem(&field, format!("soft {soft} is more than hard {hard}"));
+            } else if kind == "RLIMIT_NOFILE" && soft < FEWEST_FILES {
+                self.problem(&field, format!("soft {soft} is less than the {FEWEST_FILES} that a start takes"));
             }
         }
     }
@@ -527,8 +531,8 @@ impl<'a> Check<'a> {
     fn device_rules(&mut self) {
         for (index, rule) in self.list("linux.resources.devices").iter().enumerate() {
             let field = format!("linux.resources.devices[{index}]");
-            let kind = rule["type"].as_str().unwrap_or("");
-            if !["", "a", "b", "c", "u"].contains(&kind) {
+            let kind = rule["type"].as_str().unwrap_or("a");
+            if !["a", "b", "c", "u"].contains(&kind) {
                 self.problem(&format!("{field}.type"), format!("unknown device type {kind:?}, use a, b or c"));
             }
             let access = rule["access"].as_str().unwrap_or("");
@@ -791,10 +795,11 @@ mod tests {
             ("/process/user/umask", json!(512), "process.user.umask: 512"),
             ("/process/oomScoreAdj", json!(1001), "process.oomScoreAdj: 1001"),
             ("/process/rlimits/0/type", json!("RLIMIT_X"), "process.rlimits[0].type: unknown limit \"RLIMIT_X\""),
+            ("/process/rlimits/0/soft", json!(6), "process.rlimits[0]: soft 6 is less than the 7 that"),
             ("/process/rlimits/0/soft", json!(2000), "process.rlimits[0]: soft 2000 is more than hard 1024"),
             (
                 "/process/rlimits/9",
-                json!({"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1}),
+                json!({"type": "RLIMIT_NOFILE", "soft": 9, "hard": 9}),
                 "process.rlimits[1].type: RLIMIT_NOFILE is given twice",
             ),
             ("/root/path", json!(""), "root.path: missing or empty"),
@@ -891,6 +896,11 @@ mod tests {
                 "/linux/resources/devices",
                 json!([{"allow": false}, {"allow": true, "type": "p", "access": "rwm"}]),
                 "linux.resources.devices[1].type: unknown device type \"p\"",
+            ),
+            (
+                "/linux/resources/devices",
+                json!([{"allow": true, "type": "", "access": "r"}]),
+                "linux.resources.devices[0].type: unknown device type \"\"",
             ),
             (
                 "/linux/resources/devices",

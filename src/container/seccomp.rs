@@ -69,6 +69,11 @@ impl Filter {
         let mut flags = seccomp.flags().iter().flatten().fold(0, |flags, flag| flags | number(*flag));
         if agent.is_some() {
             flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        } else if flags & libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV != 0 {
+            bail!(
+                "linux.seccomp.flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is for a filter with SCMP_ACT_NOTIFY, and this one \
+                 has none; remove it"
+            );
         }
         let Compiled { program, warnings } = compiled(seccomp)?;
         Ok((Some(Filter { program, flags, agent }), warnings))
@@ -276,6 +281,9 @@ fn add(
     unknown: &mut Vec<String>,
 ) -> Result<()> {
     let action = action(rule.action(), rule.errno_ret())?;
+    if rule.names().iter().any(String::is_empty) {
+        bail!("names: \"\" is no system call");
+    }
     if action == default {
         return Ok(()); // it says nothing new, which the library takes for a mistake
     }
@@ -381,6 +389,9 @@ mod tests {
         let args = json!([{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]);
         refused(rule(json!({"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": args})), "no argument 6");
         refused(json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}), "listenerMetadata");
+        refused(rule(json!({"names": ["mkdir", ""], "action": "SCMP_ACT_KILL"})), "syscalls[0]: names: \"\"");
+        let flag = json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]);
+        refused(json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flag}), "this one has none");
         let mut notify = rule(json!({"names": ["sendmsg"], "action": "SCMP_ACT_NOTIFY"}));
         notify["listenerPath"] = json!("/run/agent");
         refused(notify, "sendmsg");
