@@ -47,11 +47,11 @@ impl Cli {
 
 /// `--detach=true` has a value too many, and of `-d=true` the equals sign is taken for one more flag.
 fn gives_a_flag_a_value(error: &clap::Error) -> bool {
-    let flag = |error: &clap::Error| match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(flag)) => flag.clone(),
-        _ => String::new(),
-    };
-    error.kind() == ErrorKind::TooManyValues || error.kind() == ErrorKind::UnknownArgument && flag(error) == "-="
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::TooManyValues, _) => true,
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => flag == "-=",
+        _ => false,
+    }
 }
 
 fn with_values(command: clap::Command) -> clap::Command {
