@@ -17,7 +17,7 @@ use bookend::cgroup::Cgroup;
 use bookend::container::bundle::Bundle;
 use bookend::container::rootfs::{self, RootfsOptions, Sources};
 use bookend::container::spec;
-use common::{is_root, needs_root};
+use common::{is_root, needs_root, skip};
 use nix::fcntl::OFlag;
 use serde_json::{Value, json};
 
@@ -765,8 +765,8 @@ fn s_04_s_05_a_volume_that_is_swapped_for_a_link_leads_nowhere_outside() {
 
 #[test]
 fn s_26_the_hosts_mount_table_is_as_before_whatever_is_shared() {
-    if !is_root() {
-        return eprintln!("skipped: needs root");
+    if !needs_root("s_26_the_hosts_mount_table_is_as_before_whatever_is_shared") {
+        return;
     }
     for propagation in ["", "rslave", "rshared", "rprivate", "unbindable"] {
         let mut case = Case::new(As::Root);
@@ -786,12 +786,12 @@ fn s_26_the_hosts_mount_table_is_as_before_whatever_is_shared() {
 
 #[test]
 fn s_21_flags_of_the_source_are_kept() {
+    if !needs_root("s_21_flags_of_the_source_are_kept") {
+        return;
+    }
     for user in both() {
         let flags = ["ro", "nosuid", "nodev", "noexec"];
         for bits in 0..16 {
-            if !is_root() {
-                return eprintln!("skipped: needs root for the mounts of the host");
-            }
             let given: Vec<&str> = (0..4).filter(|bit| bits & (1 << bit) != 0).map(|bit| flags[bit]).collect();
             let mut case = Case::new(user);
             let source = case.dir.path().join("source");
@@ -837,7 +837,8 @@ fn o_03_s_27_a_fresh_proc_is_masked_as_the_old_one() {
 #[test]
 fn linux_5_10_without_mount_setattr_and_openat2_is_enough() {
     if Command::new("strace").arg("-V").output().is_err() {
-        return eprintln!("skipped: needs strace");
+        skip("linux_5_10_without_mount_setattr_and_openat2_is_enough", "needs strace");
+        return;
     }
     for user in both() {
         let mut case = Case::new(user);
@@ -865,8 +866,8 @@ fn linux_5_10_without_mount_setattr_and_openat2_is_enough() {
 
 #[test]
 fn devices_of_the_configuration_are_made_with_mode_and_owner() {
-    if !is_root() {
-        return eprintln!("skipped: needs root");
+    if !needs_root("devices_of_the_configuration_are_made_with_mode_and_owner") {
+        return;
     }
     let mut case = Case::new(As::Root);
     case.config["linux"]["devices"] = json!([
@@ -887,8 +888,8 @@ fn devices_of_the_configuration_are_made_with_mode_and_owner() {
 /// A file of the host's that is bound at the place of a device is not the container's to give away.
 #[test]
 fn a_node_that_is_there_already_keeps_its_mode_and_owner() {
-    if !is_root() {
-        return eprintln!("skipped: needs root");
+    if !needs_root("a_node_that_is_there_already_keeps_its_mode_and_owner") {
+        return;
     }
     let mut case = Case::new(As::Root);
     let node = case.rootfs().parent().unwrap().join("fuse");
@@ -905,6 +906,21 @@ fn a_node_that_is_there_already_keeps_its_mode_and_owner() {
     // It may also be on a read-only mount, as podman's `-v /dev/null:/dev/null:ro`.
     case.mount("/dev/null", "bind", Path::new("/dev/null"), &["bind", "ro"]);
     assert_eq!(case.run("echo ran > /dev/null && echo ran"), "ran\n");
+}
+
+#[test]
+fn nothing_is_made_in_a_dev_that_is_bound() {
+    for user in both() {
+        let mut case = Case::new(user);
+        let dev = case.dir.path().join("dev");
+        fs::create_dir(&dev).unwrap();
+        case.mounts().retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+        case.mount("/dev", "bind", &dev, &["rbind"]);
+        case.config["linux"]["devices"] =
+            json!([{"path": "/dev/of-the-config", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}]);
+        assert_eq!(case.run("ls -A /dev && echo is empty"), "is empty\n");
+        assert_eq!(fs::read_dir(&dev).unwrap().count(), 0);
+    }
 }
 
 #[test]
@@ -971,8 +987,8 @@ fn s_09_a_working_directory_outside_is_refused() {
 
 #[test]
 fn s_13_a_cgroup_mount_shows_the_containers_own_cgroup_and_cannot_be_written() {
-    if !is_root() {
-        return eprintln!("skipped: needs root");
+    if !needs_root("s_13_a_cgroup_mount_shows_the_containers_own_cgroup_and_cannot_be_written") {
+        return;
     }
     for (options, writable) in [(&["nosuid", "noexec", "nodev", "relatime", "ro"][..], false), (&["nosuid"], true)] {
         let mut case = Case::new(As::Root);
@@ -1035,8 +1051,8 @@ fn a_root_on_tmpfs_or_overlay_works() {
 
 #[test]
 fn a_shared_volume_shares_only_where_the_root_says_shared_too() {
-    if !is_root() {
-        return eprintln!("skipped: needs root");
+    if !needs_root("a_shared_volume_shares_only_where_the_root_says_shared_too") {
+        return;
     }
     for (root, volume, shares) in [("rshared", "rshared", true), ("", "rshared", false), ("rshared", "rprivate", false)]
     {

@@ -1,6 +1,8 @@
 //! podman, as root and as an unprivileged user.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -205,6 +207,33 @@ fn podman_sets_up_the_process_and_its_root_as_its_flags_say() {
     let volume = format!("--volume={}:/data:ro", source.display());
     podman.shell(&[&volume], "touch /data/x").fails(1).says("Read-only file system");
     podman.shell(&["--device=/dev/zero:/dev/nought"], "test -c /dev/nought && exit 42").fails(42);
+}
+
+#[test]
+fn a_device_or_a_tmpfs_that_podman_gives_is_as_it_says_and_the_hosts_stay_as_they_are() {
+    if !may_run("a_device_or_a_tmpfs_that_podman_gives_is_as_it_says_and_the_hosts_stay_as_they_are") {
+        return;
+    }
+    let podman = Podman::new();
+    let may_have_users = is_root() || subordinate("/etc/subuid").is_some();
+    // The directories of an image's user are writable in a tmpfs over them, too.
+    let user: &[&str] = if may_have_users { &["--user=7:8"] } else { &[] };
+    let script = "stat -c %a /scratch && touch /scratch/mine && echo written";
+    assert_eq!(podman.shell(&[user, &["--tmpfs=/scratch"]].concat(), script).ok().stdout, "1777\nwritten\n");
+    let script = "stat -c %a /scratch";
+    assert_eq!(podman.shell(&["--tmpfs=/scratch:mode=0750"], script).ok().stdout, "750\n");
+    // podman gives a privileged container all devices of its host.
+    podman.shell(&["--privileged"], "test -c /dev/null && exit 42").fails(42);
+    if !is_root() {
+        return;
+    }
+    podman.shell(&["--pids-limit=-1"], "sh -c 'exit 42' & wait $!").fails(42);
+    let node = podman.home.dir().join("node");
+    assert!(Command::new("mknod").args(["-m", "600"]).arg(&node).args(["c", "1", "5"]).status().unwrap().success());
+    let volume = format!("--volume={}:/dev/nought", node.display());
+    let output = podman.shell(&[&volume, "--device=/dev/zero:/dev/nought"], "stat -c %a /dev/nought").ok();
+    assert_eq!(output.stdout, "600\n");
+    assert_eq!(fs::metadata(&node).unwrap().permissions().mode() & 0o7777, 0o600);
 }
 
 #[test]
