@@ -259,7 +259,7 @@ mod tests {
             let text = |write: &Write| format!("{} {}", if write.allow { '+' } else { '-' }, write.what);
             Some(writes.iter().map(text).collect::<Vec<_>>())
         };
-        let defaults = "c *:* m\nb *:* m\nc 1:3 rwm\nc 1:5 rwm\nc 1:7 rwm\nc 1:8 rwm\nc 1:9 rwm\nc 5:0 rwm\nc 5:2 rwm\nc 136:* rwm\n";
+        let defaults = "c *:* m\nb *:* m\nc 1:3 rwm\nc 1:5 rwm\nc 1:7 rwm\nc 1:8 rwm\nc 1:9 rwm\nc 5:0 rwm\nc 5:2 rwm\nc 136:* rwm\nc 10:200 rwm\n";
         assert_eq!(change(defaults, r#"[{"allow": false}]"#).unwrap(), [""; 0]);
         let fuse = r#"[{"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}]"#;
         assert_eq!(change(defaults, fuse).unwrap(), ["+ c 10:229 rw"]);

@@ -119,18 +119,20 @@ impl Access {
 }
 
 /// What every container may use, whatever its rules say: making device nodes, the devices that runtime-spec
-/// (config-linux.md, "Default Devices") promises, and pseudo terminals.
-const DEFAULTS: [Devices; 10] = [
+/// (config-linux.md, "Default Devices") promises, pseudo terminals, and, as runc and crun have it, the device that a VPN
+/// opens: it does nothing without CAP_NET_ADMIN.
+const DEFAULTS: [Devices; 11] = [
     Devices { kind: Kind::Character, major: None, minor: None, access: Access(Access::MKNOD) },
     Devices { kind: Kind::Block, major: None, minor: None, access: Access(Access::MKNOD) },
-    character(1, Some(3)), // null
-    character(1, Some(5)), // zero
-    character(1, Some(7)), // full
-    character(1, Some(8)), // random
-    character(1, Some(9)), // urandom
-    character(5, Some(0)), // tty
-    character(5, Some(2)), // ptmx
-    character(136, None),  // pts/*
+    character(1, Some(3)),    // null
+    character(1, Some(5)),    // zero
+    character(1, Some(7)),    // full
+    character(1, Some(8)),    // random
+    character(1, Some(9)),    // urandom
+    character(5, Some(0)),    // tty
+    character(5, Some(2)),    // ptmx
+    character(136, None),     // pts/*
+    character(10, Some(200)), // net/tun
 ];
 
 const fn character(major: u32, minor: Option<u32>) -> Devices {
