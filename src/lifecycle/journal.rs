@@ -23,7 +23,7 @@ const MAX_READ: u64 = 4 << 20;
 /// A record is far smaller; a longer line is not one of ours.
 const MAX_LINE: usize = 64 << 10;
 
-/// A notice with the time at which it was told.
+/// A notice with the time of what it tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -37,11 +37,11 @@ pub struct Record {
     pub notice: Notice,
 }
 
-/// Stamps a notice with `now` and the present wall time.
-pub fn stamp(notice: Notice, container: &str, now: Instant, boot_id: &str) -> Record {
+/// Stamps a notice with the moment of which it tells, on both clocks: told later under load, it took no longer.
+pub fn stamp(notice: Notice, container: &str, at: Instant, boot_id: &str) -> Record {
     Record {
-        time: wall::rfc3339(clock::wall()),
-        monotonic_ns: now,
+        time: wall::rfc3339(clock::wall_at(at)),
+        monotonic_ns: at,
         boot_id: boot_id.to_owned(),
         container: container.to_owned(),
         notice,
@@ -149,12 +149,21 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
+    use std::time::Duration;
 
     use super::*;
     use crate::lifecycle::model::Hook;
 
     fn record(reason: &str) -> Record {
         stamp(Notice::normal(reason, "Created container: web"), "web", Instant(12), "boot")
+    }
+
+    #[test]
+    fn l_04_both_times_are_of_what_is_told_and_not_of_the_telling() {
+        let time = |at: Instant| stamp(Notice::normal("Created", ""), "web", at, "boot").time;
+        let now = clock::now();
+        let [then, now] = [Instant(now.0 - 3_000_000_000), now].map(|at| wall::parse_rfc3339(&time(at)).unwrap());
+        assert!((now - then).abs_diff(Duration::from_secs(3)) < Duration::from_millis(500), "{then:?} {now:?}");
     }
 
     #[test]

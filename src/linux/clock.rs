@@ -23,6 +23,11 @@ pub fn wall() -> Duration {
     }
 }
 
+/// The wall time of a moment that has passed.
+pub fn wall_at(moment: Instant) -> Duration {
+    wall().saturating_sub(Duration::from_nanos(now().0.saturating_sub(moment.0)))
+}
+
 /// The kernel's random id of this boot, `/proc/sys/kernel/random/boot_id`: 36 characters, no line end.
 pub fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
