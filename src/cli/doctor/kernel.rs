@@ -65,31 +65,18 @@ fn seccomp() -> Finding {
     }
 }
 
-/// Linux security modules. This version of bookend gives containers no profile, and says so where one is asked for.
+/// Linux security modules. A container gets the profile or the label that its caller asks for.
 fn modules() -> Finding {
     let on = |path: &str, value: &str| read(path).is_some_and(|text| text == value);
-    let app_armor = on("/sys/module/apparmor/parameters/enabled", "Y");
-    let profile = read("/proc/self/attr/current").map(|text| text.trim_matches('\0').to_owned());
-    let profile = profile.filter(|text| !text.is_empty()).unwrap_or_else(|| "unconfined".to_owned());
-    if app_armor {
-        let cure = "docker and podman ask for a profile: run with --security-opt apparmor=unconfined";
-        return Finding::warn(
-            "LSM",
-            format!("AppArmor is on, which bookend gives to no container; ours: {profile}"),
-            cure,
-        );
+    let own = read("/proc/self/attr/current").map(|text| text.trim_matches('\0').to_owned());
+    let own = own.filter(|text| !text.is_empty()).unwrap_or_else(|| "unconfined".to_owned());
+    if on("/sys/module/apparmor/parameters/enabled", "Y") {
+        return Finding::ok("LSM", format!("AppArmor is on; our profile: {own}"));
     }
-    match read("/sys/fs/selinux/enforce").as_deref() {
-        Some("1") => {
-            let cure = "docker and podman ask for a label: run with --security-opt label=disable";
-            Finding::warn(
-                "LSM",
-                format!("SELinux is enforcing, which bookend gives to no container; ours: {profile}"),
-                cure,
-            )
-        }
-        _ => Finding::ok("LSM", "neither AppArmor nor SELinux is in force"),
+    if on("/sys/fs/selinux/enforce", "1") {
+        return Finding::ok("LSM", format!("SELinux is enforcing; our label: {own}"));
     }
+    Finding::ok("LSM", "neither AppArmor nor SELinux is in force")
 }
 
 #[cfg(test)]
