@@ -182,7 +182,7 @@ fn what_cannot_be_shown_is_said_with_what_there_is() {
     c.call(&["logs", "--hook", "preStop", "--attempt", "2", &c.id]).ok().says("no preStop of").says("in attempt 2");
     c.call(&["logs", "--hook", "prestop", &c.id]).fails(2).says("preStart, postStart, preStop or postStop");
     c.call(&["timeline", "-f", "png", &c.id]).fails(2).says("text, json, svg, html");
-    c.call(&["timeline", "nobody"]).fails(1).says("does not exist").says("history");
+    c.call(&["timeline", "nobody"]).fails(1).says("does not exist").says("ids are whole");
     c.call(&["timeline", "-p", &c.id]).fails(1).says("1 known");
 }
 

@@ -777,6 +777,7 @@ fn exec_is_changed_by_its_flags() {
         c.call(&[&["exec"], flags, &[&c.id, "/bin/sh", "-c", script]].concat()).ok().stdout
     };
     assert_eq!(sh(&[], "pwd; echo $TERM $HOME"), "/\nxterm /root\n");
+    exec(&["--cwd", "/nosuch", &c.id, "true"]).fails(125).says("chdir to cwd /nosuch: no such file or directory");
     assert_eq!(sh(&["--cwd", "/tmp", "-e", "A=1", "--env", "TERM=vt100"], "pwd; echo $A $TERM"), "/tmp\n1 vt100\n");
     assert_eq!(sh(&["--no-new-privs"], "grep NoNewPrivs /proc/self/status"), "NoNewPrivs:\t1\n");
     let capabilities = sh(&["--cap", "CAP_NET_ADMIN"], "grep -E 'Cap(Inh|Amb|Bnd)' /proc/self/status");

@@ -77,7 +77,10 @@ pub fn records(global: &Global, id: &ContainerId, previous: u8) -> Result<PathBu
         _ if !lives.is_empty() => bail!("container \"{id}\" has no life so far back: {} known", lives.len()),
         Ok(state) if !state.has_hooks => bail!("container \"{id}\" has no lifecycle hooks"),
         Ok(_) => bail!("container \"{id}\" has no journal yet"),
-        Err(error) => Err(error.context(format!("no life of \"{id}\" is in the history"))),
+        // Who has the short id or the name that docker shows, or a container without hooks of docker's or containerd's.
+        Err(error) => Err(error.context(format!(
+            "no life of \"{id}\" is in the history (ids are whole; a container without hooks is found in its caller's --root)"
+        ))),
     }
 }
 

@@ -640,7 +640,11 @@ impl<'a> Check<'a> {
                 }
             };
             if !self.has_namespace(namespace) {
-                self.problem(&field, format!("would change the host; add a {namespace} namespace or remove it"));
+                let article = if namespace == "ipc" { "an" } else { "a" };
+                self.problem(
+                    &field,
+                    format!("would change the host; add {article} {namespace} namespace or remove it"),
+                );
             }
             for (sysctl, field_name) in [("kernel.hostname", "hostname"), ("kernel.domainname", "domainname")] {
                 let given = self.text(field_name);

@@ -6,22 +6,28 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::linux::procfs::Procfs;
 
+/// RLIM_INFINITY
+const INFINITY: u64 = u64::MAX;
+
 /// Sets every rlimit that is configured.
 pub fn apply(process: &Process) -> Result<()> {
     for limit in process.rlimits().iter().flatten() {
-        // RLIM_INFINITY is none.
-        let bound = |value: u64| (value != u64::MAX).then_some(value);
+        let bound = |value: u64| (value != INFINITY).then_some(value);
         let new = Rlimit { current: bound(limit.soft()), maximum: bound(limit.hard()) };
         setrlimit(resource(limit.typ()), new).with_context(|| {
             format!(
                 "set {} to soft {}, hard {} (above the caller's hard limit?)",
                 limit.typ(),
-                limit.soft(),
-                limit.hard()
+                shown(limit.soft()),
+                shown(limit.hard())
             )
         })?;
     }
     Ok(())
+}
+
+fn shown(value: u64) -> String {
+    if value == INFINITY { "unlimited".to_owned() } else { value.to_string() }
 }
 
 fn resource(kind: Kind) -> Resource {

@@ -6,7 +6,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{AccessFlags, Uid, access, chdir, execve, fchown, geteuid};
@@ -44,7 +44,7 @@ pub fn set_up(
     wanted.apply()?;
     if entered.is_err() {
         // As the user, since root may not either (a directory of the user's own on a network file system).
-        chdir(process.cwd()).with_context(|| format!("chdir to cwd {}", process.cwd().display()))?;
+        chdir(process.cwd()).map_err(|errno| anyhow!("chdir to cwd {}: {}", process.cwd().display(), words(errno)))?;
     }
     check_working_directory(process.cwd())?;
     if process.no_new_privileges().unwrap_or(false) {
