@@ -13,6 +13,7 @@ use std::process::Command;
 use bookend::image::{Image, Ownership};
 use builder::{Builder, Entry, FORMS, Form, Layer, hex, tar};
 use common::{Output, Scratch, bookend, bundles, finish, is_root};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tar::EntryType;
 
@@ -559,6 +560,9 @@ fn s25_files_of_a_saved_image_are_in_it() {
 
 #[test]
 fn s25_a_tree_that_is_deeper_than_a_path_is_removed_when_its_layer_fails() {
+    // Each of a thousand levels is a descriptor, and a login session begins with 1024.
+    let hard = getrlimit(Resource::RLIMIT_NOFILE).unwrap().1;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     Arena::layers("deep", Refused("No such file"), |_| {
         let deep = "d/".repeat(1000);
         let names = (0..4).map(|hop| {
