@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use common::{Fixture, needs_root};
+use common::{Fixture, needs_root, times_slower};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -133,7 +133,8 @@ fn o_04_post_stop_is_told_how_the_container_ended() {
 #[test]
 fn o_05_post_stop_has_a_time_limit_of_its_own() {
     let c = Fixture::busybox().hook("postStop", "sleep 1000").hook("postStop", "touch /second");
-    let c = c.policy("postStop", "timeoutSeconds", json!(1)).started();
+    // Enough for the second one, also where a process takes a second to start.
+    let c = c.policy("postStop", "timeoutSeconds", json!(times_slower())).started();
     c.call(&["stop", &c.id, "--grace", "0"]).ok();
     let state = c.state();
     assert_eq!(state["hooks"]["postStop"][0]["state"], "TimedOut");
