@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::{Record, open_regular};
 use super::model::{Entry, Hook, Plan};
-use super::notice::Notice;
+use super::notice::{Kind, Notice};
 
 /// The status file's name in a state directory and in the history.
 pub const FILE_NAME: &str = "status.json";
@@ -139,11 +139,25 @@ struct Memory {
     pre_start_failed: bool,
     post_start_failed: bool,
     start_failed: bool,
+    stop_requested: bool,
+    /// A signal went to the ENTRYPOINT that may have been meant to stop it, and was not its stop signal (S-03).
+    passed_on: bool,
 }
 
 impl Memory {
     fn is_blank(&self) -> bool {
         *self == Memory::default()
+    }
+
+    /// Why a hook whose turn had not come when the container exited will not run.
+    fn why_skipped(&self) -> &'static str {
+        match *self {
+            Memory { executed: false, pre_start_failed: true, .. } => "preStart failed",
+            Memory { executed: false, .. } => "the ENTRYPOINT was never executed",
+            Memory { stop_requested: true, .. } => "container exited before the hook's turn",
+            Memory { passed_on: true, .. } => "container exited after a signal that is not its stop signal",
+            _ => "container exited without a stop request",
+        }
     }
 }
 
@@ -276,6 +290,8 @@ impl Status {
             "FailedPostStartHook" => memory.post_start_failed |= counts,
             "GraceDeadline" => memory.grace_ended = true,
             "SigkillSent" => memory.killed_after_grace |= memory.grace_ended,
+            "StopRequested" => memory.stop_requested = true,
+            "SignalSent" => memory.passed_on |= notice.kind == Kind::Warning,
             "ExceededGracePeriod" => memory.killed_after_grace = true,
             _ => {}
         }
@@ -307,10 +323,12 @@ impl Status {
 
     /// The ENTRYPOINT is gone: what waited for an earlier moment will not run (S-13, R-04).
     fn skip_what_cannot_run_any_more(&mut self) {
+        let why = self.memory.why_skipped();
         let hooks = &mut self.hooks;
         let earlier = hooks.pre_start.iter_mut().chain(&mut hooks.post_start).chain(&mut hooks.pre_stop);
         for entry in earlier.filter(|entry| entry.state == HookState::Pending) {
             entry.state = HookState::Skipped;
+            entry.reason = Some(why.to_owned());
         }
     }
 
@@ -630,11 +648,13 @@ mod tests {
         let states: Vec<HookState> = status.entries().map(|(_, _, hook)| hook.state).collect();
         use HookState::{Failed, Pending, Skipped};
         assert_eq!(states, [Failed, Skipped, Skipped, Skipped, Pending]);
+        assert_eq!(status.hooks.pre_stop.unwrap().reason.as_deref(), Some("preStart failed"));
 
         let mut status = Status::of(&Plan { pre_start: vec![], ..plan() });
         plain(&mut status, &["Created", "Failed"]);
         tell(&mut status, exited(127));
         assert_eq!(status.exit.unwrap().reason, "StartError");
+        assert_eq!(status.hooks.pre_stop.unwrap().reason.as_deref(), Some("the ENTRYPOINT was never executed"));
     }
 
     #[test]
