@@ -147,6 +147,26 @@ fn a_failing_start_container_hook_fails_start() {
     c.assert_nothing_left();
 }
 
+/// What init itself and the hooks beside it need is no concern of the program's limits.
+#[test]
+fn a_limit_of_open_files_is_the_programs_however_low_it_is() {
+    for limit in [3, 7, 63] {
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo ran > /hook"]});
+        let c = with_hook(Fixture::busybox(), "startContainer", hook).with(|config| {
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": limit, "hard": limit + 1}]);
+        });
+        let both = format!("{limit}\n{}\n", limit + 1);
+        let c = c.shell("ulimit -n; ulimit -Hn");
+        assert_eq!(c.run().ok().stdout, both);
+        assert_eq!(c.read("/hook"), "ran\n");
+        let c = c.entrypoint(["/bin/sleep", "1000"]).hook("postStart", "ulimit -n; ulimit -Hn").started();
+        assert_eq!(c.exec("ulimit -n; ulimit -Hn").ok().stdout, both);
+        let logs = c.call(&["logs", &c.id]).ok().stdout;
+        let last_words: Vec<&str> = logs.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+        assert!(last_words.ends_with(&both.lines().collect::<Vec<_>>()), "{logs}");
+    }
+}
+
 /// Its word is what counts, not whether it still lives or listens when that is heard.
 #[test]
 fn a_failing_start_container_hook_is_told_however_long_init_takes_to_end() {

@@ -42,8 +42,6 @@ const RLIMITS: [&str; 16] = [
     "RLIMIT_RTPRIO",
     "RLIMIT_RTTIME",
 ];
-/// The open files of a process on its way to the program, under its limits already. runc takes 7.
-const FEWEST_FILES: u64 = 7;
 const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 /// Sysctls that belong to the IPC namespace, besides `fs.mqueue.*` (sysctl(5), ipc_namespaces(7)).
 const IPC_SYSCTLS: [&str; 11] = [
@@ -356,8 +354,6 @@ impl<'a> Check<'a> {
             let (Some(soft), Some(hard)) = (limit["soft"].as_u64(), limit["hard"].as_u64()) else { continue };
             if soft > hard {
                 self.problem(&field, format!("soft {soft} is more than hard {hard}"));
-            } else if kind == "RLIMIT_NOFILE" && soft < FEWEST_FILES {
-                self.problem(&field, format!("soft {soft} is less than the {FEWEST_FILES} that a start takes"));
             }
         }
     }
@@ -799,7 +795,6 @@ mod tests {
             ("/process/user/umask", json!(512), "process.user.umask: 512"),
             ("/process/oomScoreAdj", json!(1001), "process.oomScoreAdj: 1001"),
             ("/process/rlimits/0/type", json!("RLIMIT_X"), "process.rlimits[0].type: unknown limit \"RLIMIT_X\""),
-            ("/process/rlimits/0/soft", json!(6), "process.rlimits[0]: soft 6 is less than the 7 that"),
             ("/process/rlimits/0/soft", json!(2000), "process.rlimits[0]: soft 2000 is more than hard 1024"),
             (
                 "/process/rlimits/9",

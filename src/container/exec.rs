@@ -445,6 +445,7 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     let program = process::look_up(process, &environment)?;
     signals::reset().context("reset signals")?;
     process::filter_at(Moment::BeforeReady, process, filter, link.as_fd())?;
+    limits::apply_last(process)?;
     process::filter_at(Moment::Last, process, filter, link.as_fd())?;
     Ok(process::exec(&program, process, &environment)?)
 }

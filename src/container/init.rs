@@ -153,6 +153,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     drop(namespaces);
     hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created, Until::default())?;
     let program = process::look_up(birth.process(), &environment)?;
+    limits::apply_last(birth.process())?;
     link::send(link.as_fd(), &Message::Executing, None)?;
     process::filter_at(Moment::Last, birth.process(), filter, link.as_fd())?;
     Ok(process::exec(&program, birth.process(), &environment)?)

@@ -1,29 +1,47 @@
 //! Limits of a process: rlimits, and how soon the kernel's out-of-memory killer takes it.
 
 use anyhow::{Context, Result};
-use oci_spec::runtime::{PosixRlimitType as Kind, Process};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Kind, Process};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::linux::procfs::Procfs;
 
 /// RLIM_INFINITY
 const INFINITY: u64 = u64::MAX;
 
-/// Sets every rlimit that is configured.
+/// As many open files as we may need ourselves on the way to the program, for hooks above all.
+const ROOM: u64 = 64;
+
+/// Sets every rlimit that is configured; one of open files leaves room for us, until `apply_last`.
 pub fn apply(process: &Process) -> Result<()> {
     for limit in process.rlimits().iter().flatten() {
-        let bound = |value: u64| (value != INFINITY).then_some(value);
-        let new = Rlimit { current: bound(limit.soft()), maximum: bound(limit.hard()) };
-        setrlimit(resource(limit.typ()), new).with_context(|| {
-            format!(
-                "set {} to soft {}, hard {} (above the caller's hard limit?)",
-                limit.typ(),
-                shown(limit.soft()),
-                shown(limit.hard())
-            )
-        })?;
+        let room = if leaves_no_room(limit) { ROOM.min(most_files()) } else { 0 };
+        set(limit.typ(), limit.soft().max(room), limit.hard().max(room))?;
     }
     Ok(())
+}
+
+/// Lowers the limit of open files to what is configured, where that is too little for us.
+pub fn apply_last(process: &Process) -> Result<()> {
+    let limits = process.rlimits().iter().flatten();
+    limits.filter(|limit| leaves_no_room(limit)).try_for_each(|limit| set(limit.typ(), limit.soft(), limit.hard()))
+}
+
+fn leaves_no_room(limit: &PosixRlimit) -> bool {
+    limit.typ() == Kind::RlimitNofile && limit.soft() < ROOM
+}
+
+/// To raise it further takes a right that we may not have.
+fn most_files() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(INFINITY)
+}
+
+fn set(kind: Kind, soft: u64, hard: u64) -> Result<()> {
+    let bound = |value: u64| (value != INFINITY).then_some(value);
+    let new = Rlimit { current: bound(soft), maximum: bound(hard) };
+    setrlimit(resource(kind), new).with_context(|| {
+        format!("set {kind} to soft {}, hard {} (above the caller's hard limit?)", shown(soft), shown(hard))
+    })
 }
 
 fn shown(value: u64) -> String {
