@@ -642,6 +642,7 @@ fn s_02_nothing_may_cover_proc() {
             ("/proc", "tmpfs"),
             ("/proc/self/attr", "tmpfs"),
             ("/proc/sys/kernel", "bind"),
+            ("/proc/missing", "bind"),
             ("/", "tmpfs"),
             ("/p", "tmpfs"),
         ] {

@@ -219,6 +219,9 @@ impl Maker<'_> {
         let found =
             self.root.reach(mount.destination(), missing, links).map_err(|error| match error.raw_os_error() {
                 Some(libc::ELOOP) if links == Links::AreRefused => anyhow!("a symbolic link leads there; refused"),
+                Some(libc::ENOENT) if mount.destination().starts_with("/proc") => {
+                    anyhow!("{error}: nothing can be made in /proc; refused")
+                }
                 Some(libc::EROFS) => anyhow!("{error}: the place is missing and cannot be made; make it in the image"),
                 _ => anyhow!(error),
             })?;
