@@ -393,6 +393,12 @@ fn a_remount_changes_what_it_names_and_keeps_the_rest() {
         let output = case.run("busybox awk '$5 == \"/t\" {print $6}' /proc/self/mountinfo; echo x > /t/x");
         assert!(output.starts_with("ro,nosuid,relatime\n") && output.contains("Read-only"), "{output}");
         let mut case = Case::new(user);
+        case.mount("/t", "tmpfs", Path::new("tmpfs"), &[]);
+        case.mount("/t/below", "tmpfs", Path::new("tmpfs"), &[]);
+        case.mount("/t", "none", Path::new("none"), &["remount", "rro"]);
+        let output = case.run("echo x > /t/x; echo x > /t/below/x");
+        assert_eq!(output.matches("Read-only file system").count(), 2, "{output}");
+        let mut case = Case::new(user);
         fs::create_dir(case.rootfs().join("plain")).unwrap();
         case.mount("/plain", "none", Path::new("none"), &["remount", "ro"]);
         assert!(case.refused().contains("remount /plain: nothing is mounted there"), "{}", case.refused());
@@ -652,6 +658,26 @@ fn s_02_nothing_may_cover_proc() {
             case.mount(place, kind, if kind == "bind" { &source } else { Path::new(kind) }, &[]);
             let error = case.refused();
             assert!(error.contains("refused"), "{place}: {error}");
+        }
+    }
+}
+
+/// What is mounted upon the root is not where processes begin.
+#[test]
+fn the_root_can_be_among_the_read_only_paths_and_not_among_the_masked_ones() {
+    for user in both() {
+        for path in ["/", "/bin/.."] {
+            let mut case = Case::new(user);
+            case.config["linux"]["readonlyPaths"] = json!([path]);
+            let output = case.run("echo x > /x; echo x > /dev/shm/x && echo below");
+            assert!(output.contains("/x: Read-only file system") && output.contains("below"), "{output}");
+            let mut case = Case::new(user);
+            case.config["linux"]["maskedPaths"] = json!([path]);
+            assert!(
+                case.refused().contains(&format!("mask {path}: it is the root itself; refused")),
+                "{}",
+                case.refused()
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
 
 use super::options::READONLY;
@@ -33,6 +33,9 @@ impl Masks {
             if let Some(place) = root.find(Path::new(path)).with_context(context)?
                 && concerns(&place).with_context(context)?
             {
+                if root.is(&place)? {
+                    bail!("mask {path}: it is the root itself; refused");
+                }
                 self.mask(&place).with_context(context)?;
             }
         }
@@ -41,7 +44,11 @@ impl Masks {
             if let Some(place) = root.find(Path::new(path)).with_context(context)?
                 && concerns(&place).with_context(context)?
             {
-                make_readonly(&place).with_context(context)?;
+                match root.is(&place)? {
+                    // What would be put upon the root is not what processes begin at.
+                    true => Tree::at(place).change(&MountAttributes::new(READONLY, 0), false).with_context(context)?,
+                    false => make_readonly(&place).with_context(context)?,
+                }
             }
         }
         Ok(())

@@ -137,7 +137,8 @@ impl Maker<'_> {
         if !is_mount(&found.fd)? {
             bail!("nothing is mounted there");
         }
-        let late = options.postpone_readonly();
+        // `rro` is of what is mounted there by now, and cannot wait until more is.
+        let late = options.recursive_set & READONLY == 0 && options.postpone_readonly();
         let tree = Tree::at(found.fd);
         let mut changes = propagation_changes(&options.propagation);
         changes.extend([(options.recursive_attributes(), true), (options.attributes(), false)]);
