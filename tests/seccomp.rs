@@ -84,6 +84,45 @@ fn s19_conditions_on_arguments_count() {
 }
 
 #[test]
+fn s19_every_comparison_is_the_one_that_it_is_called() {
+    // chmod(2): the mode is its second argument.
+    for (op, mask, value, denied, allowed) in [
+        ("NE", None, 0o600, "644", "600"),
+        ("LT", None, 0o600, "400", "600"),
+        ("LE", None, 0o600, "600", "644"),
+        ("EQ", None, 0o600, "600", "644"),
+        ("GE", None, 0o600, "600", "400"),
+        ("GT", None, 0o600, "644", "600"),
+        ("MASKED_EQ", Some(0o077), 0o044, "644", "600"),
+    ] {
+        let mut arg = json!({"index": 1, "value": mask.unwrap_or(value), "op": format!("SCMP_CMP_{op}")});
+        if mask.is_some() {
+            arg["valueTwo"] = json!(value);
+        }
+        let rule = json!({"names": ["chmod"], "action": "SCMP_ACT_ERRNO", "errnoRet": 122, "args": [arg]});
+        let script = format!("touch /f; chmod {allowed} /f || exit 9; ! chmod {denied} /f");
+        let c = filtered(
+            Fixture::busybox().shell(&script),
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}),
+            true,
+        );
+        assert!(c.run().ok().stderr.contains("uota exceeded"), "{op}");
+    }
+}
+
+#[test]
+fn s19_a_filter_with_any_flag_denies_what_it_denies_without() {
+    for flag in ["LOG", "TSYNC", "SPEC_ALLOW"] {
+        for no_new_privs in [false, true] {
+            let mut seccomp = denying(&["mkdir", "mkdirat"], 17);
+            seccomp["flags"] = json!([format!("SECCOMP_FILTER_FLAG_{flag}")]);
+            let c = Fixture::busybox().shell(&format!("{HAS_FILTER} && ! mkdir /made"));
+            filtered(c, seccomp, no_new_privs).run().ok().says("File exists");
+        }
+    }
+}
+
+#[test]
 fn s19_other_architectures_of_the_machine_are_no_way_around() {
     if cfg!(not(target_arch = "x86_64")) {
         return;
@@ -169,13 +208,15 @@ fn receive(stream: &UnixStream) -> (Value, OwnedFd) {
 
 #[test]
 fn a_notified_call_is_answered_by_the_agent() {
-    for no_new_privs in [false, true] {
+    // TSYNC and a listener exclude each other (seccomp(2)), and a process of one thread needs no TSYNC.
+    for (no_new_privs, flags) in [(false, json!(["SECCOMP_FILTER_FLAG_TSYNC"])), (true, json!([]))] {
         let c = Fixture::busybox().shell("mkdir /made 2> /said; exec /bin/entrypoint");
         let socket = c.scratch.path().join("run/agent.sock");
         let agent = Agent::at(&socket);
         let rule = json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"});
         let seccomp = json!({
-            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket, "listenerMetadata": "of the test", "syscalls": [rule],
+            "defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "syscalls": [rule],
+            "listenerPath": socket, "listenerMetadata": "of the test",
         });
         let c = filtered(c, seccomp, no_new_privs);
         c.write();

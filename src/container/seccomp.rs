@@ -68,7 +68,8 @@ impl Filter {
         let agent = agent(seccomp)?;
         let mut flags = seccomp.flags().iter().flatten().fold(0, |flags, flag| flags | number(*flag));
         if agent.is_some() {
-            flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+            // init is its only thread: TSYNC has nothing to do, and the kernel refuses it beside a listener (seccomp(2)).
+            flags = flags & !libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
         } else if flags & libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV != 0 {
             bail!(
                 "linux.seccomp.flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is for a filter with SCMP_ACT_NOTIFY, and this one \
