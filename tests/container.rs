@@ -816,6 +816,25 @@ fn an_unknown_capability_is_dropped_with_a_warning() {
     assert_eq!(sets(&output.stdout)[3], KILL);
 }
 
+/// config.md "capabilities": a runtime should not fail for it.
+#[test]
+fn a_capability_that_bookend_does_not_have_is_left_out_with_a_warning() {
+    if !needs_root("a_capability_that_bookend_does_not_have_is_left_out_with_a_warning") {
+        return; // in a user namespace there are all of them
+    }
+    for set in ["bounding", "permitted"] {
+        let c = Fixture::busybox().shell("cat /proc/self/status").with(|config| {
+            let mut sets = json!({"bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]});
+            sets[set].as_array_mut().unwrap().push(json!("CAP_SYS_TIME"));
+            config["process"]["capabilities"] = sets;
+        });
+        let without = "exec setpriv --inh-caps=-sys_time --bounding-set=-sys_time \"$@\"";
+        let output = through_shell(&c, without, &["run"]).ok();
+        let output = output.says("process.capabilities: without CAP_SYS_TIME, which bookend itself does not have");
+        assert_eq!(sets(&output.stdout), [0, KILL, KILL, KILL, 0], "{set}");
+    }
+}
+
 #[test]
 fn no_new_privileges_is_as_configured() {
     for wanted in [true, false] {

@@ -1,6 +1,6 @@
 //! Capabilities: the five sets, exactly as configured (S10).
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
 
 use crate::linux::capability::{self, Sets};
@@ -99,17 +99,18 @@ impl Wanted {
         }
     }
 
-    /// Drops from the bounding set what is not wanted there. While we still have CAP_SETPCAP.
-    pub fn limit_bounding(&self) -> Result<()> {
+    /// Drops from the bounding set what is not wanted there. While we still have CAP_SETPCAP. Gives what is wanted and not there.
+    pub fn limit_bounding(&self) -> Result<u64> {
+        let mut missing = self.bounding;
         for bit in 0..64 {
             match capability::in_bounding(bit) {
                 None => break,
                 Some(true) if self.bounding & 1 << bit == 0 => capability::drop_from_bounding(bit)
                     .with_context(|| format!("drop {} from the bounding set", names(1 << bit)))?,
-                Some(_) => {}
+                Some(there) => missing &= !(u64::from(there) << bit),
             }
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// Makes all that is permitted effective again, which a change of user took away.
@@ -118,37 +119,49 @@ impl Wanted {
         capability::set(Sets { effective: now.permitted, ..now }).context("make the permitted capabilities effective")
     }
 
-    /// Sets the other four, after the change of user.
-    pub fn apply(&self) -> Result<()> {
-        let missing = self.sets.permitted & !capability::get().context("capget")?.permitted;
-        if missing != 0 {
-            bail!("process.capabilities.permitted: bookend itself does not have {}; remove it", names(missing));
-        }
-        capability::set(self.sets).with_context(|| {
-            let Sets { effective, permitted, inheritable } = self.sets;
-            let (e, p, i) = (names(effective), names(permitted), names(inheritable));
+    /// Sets the other four, after the change of user. What we do not have ourselves is left out, which can only lessen the
+    /// process's rights, and told in a warning, as is `missing` from the bounding set (config.md "capabilities").
+    pub fn apply(&self, missing: u64) -> Result<Option<String>> {
+        let ours = capability::get().context("capget")?.permitted;
+        let sets = self.within(ours);
+        capability::set(sets).with_context(|| {
+            let (e, p, i) = (names(sets.effective), names(sets.permitted), names(sets.inheritable));
             format!("set capabilities (effective [{e}], permitted [{p}], inheritable [{i}])")
         })?;
         capability::clear_ambient().context("clear ambient capabilities")?;
-        let possible = self.possible_ambient();
+        let possible = self.ambient & sets.permitted & sets.inheritable;
         for bit in (0..64).filter(|bit| possible & 1 << bit != 0) {
             capability::raise_ambient(bit).with_context(|| format!("raise {} to ambient", names(1 << bit)))?;
         }
-        Ok(())
+        Ok(self.out_of_reach(ours, missing))
     }
 
-    /// capabilities(7): only what is both permitted and inheritable can be ambient.
-    fn possible_ambient(&self) -> u64 {
-        self.ambient & self.sets.permitted & self.sets.inheritable
+    /// The three sets of a process that has no more than `ours` to give.
+    fn within(&self, ours: u64) -> Sets {
+        let Sets { effective, permitted, inheritable } = self.sets;
+        let permitted = permitted & ours;
+        Sets { effective: effective & permitted, permitted, inheritable: inheritable & ours }
+    }
+
+    /// The warning about what `within` left out, and about what is `missing`.
+    fn out_of_reach(&self, ours: u64, missing: u64) -> Option<String> {
+        let left = (self.sets.permitted | self.sets.inheritable) & !ours | missing;
+        let text = || format!("process.capabilities: without {}, which bookend itself does not have", names(left));
+        (left != 0).then(text)
     }
 }
 
-/// What a configuration wants to be ambient that by its other sets cannot be (config.md: to be logged). buildah 1.28 writes
-/// that for every container, and runc and crun leave it out without a word.
+/// What a configuration wants that by its other sets cannot be (capabilities(7); config.md: to be logged). buildah 1.28 writes
+/// such ambient ones for every container, and runc and crun leave them out without a word.
 pub fn impossible(configured: &Option<LinuxCapabilities>) -> Option<String> {
-    let wanted = Wanted::new(configured);
-    let left = wanted.ambient & !wanted.possible_ambient();
-    (left != 0).then(|| format!("{} cannot be ambient: not permitted and inheritable", names(left)))
+    let Wanted { sets, ambient, .. } = Wanted::new(configured);
+    let ambient = ambient & !(sets.permitted & sets.inheritable);
+    let effective = sets.effective & !sets.permitted;
+    let ambient =
+        (ambient != 0).then(|| format!("{} cannot be ambient: not permitted and inheritable", names(ambient)));
+    let effective = (effective != 0).then(|| format!("{} cannot be effective: not permitted", names(effective)));
+    let told: Vec<String> = ambient.into_iter().chain(effective).collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 #[cfg(test)]
@@ -185,5 +198,22 @@ mod tests {
             parse(serde_json::json!({"ambient": kill(), "permitted": kill()})).as_deref(),
             Some("CAP_KILL cannot be ambient: not permitted and inheritable")
         );
+        assert_eq!(
+            parse(serde_json::json!({"effective": kill()})).as_deref(),
+            Some("CAP_KILL cannot be effective: not permitted")
+        );
+    }
+
+    #[test]
+    fn what_bookend_does_not_have_is_left_out_and_told() {
+        let wanted =
+            Wanted { sets: Sets { effective: 0b1101, permitted: 0b0111, inheritable: 0b0011 }, ..Wanted::default() };
+        assert_eq!(wanted.within(0b0101), Sets { effective: 0b0101, permitted: 0b0101, inheritable: 0b0001 });
+        let told = wanted.out_of_reach(0b0101, 0b1_0000).unwrap();
+        assert_eq!(
+            told,
+            "process.capabilities: without CAP_DAC_OVERRIDE, CAP_FSETID, which bookend itself does not have"
+        );
+        assert_eq!(wanted.out_of_reach(0b0111, 0), None);
     }
 }

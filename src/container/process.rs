@@ -38,10 +38,12 @@ pub fn set_up(
     give_stdio(fd::stdio(), process.user().uid())?;
     // As root, since the user may not get through the directories above it.
     let entered = chdir(process.cwd());
-    wanted.limit_bounding()?;
+    let missing = wanted.limit_bounding()?;
     user::become_user(process.user(), groups_denied)?;
     filter_at(Moment::WithCapabilities, process, filter, link)?;
-    wanted.apply()?;
+    if let Some(warning) = wanted.apply(missing)? {
+        link::send(link, &Message::Warning(warning), None)?;
+    }
     if entered.is_err() {
         // As the user, since root may not either (a directory of the user's own on a network file system).
         chdir(process.cwd()).map_err(|errno| anyhow!("chdir to cwd {}: {}", process.cwd().display(), words(errno)))?;

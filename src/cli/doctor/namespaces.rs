@@ -57,7 +57,7 @@ fn rights_without(missing: &str) -> Finding {
     if names.is_empty() {
         return Finding::ok("rights", "root with every capability");
     }
-    let cure = "what needs them fails with a message; for CAP_SYS_RESOURCE that is raising limits, for instance podman's own: \
+    let cure = "containers get no more either; for CAP_SYS_RESOURCE, raising limits fails, for instance podman's own: \
                 --ulimit nofile=1024:1024 --ulimit nproc=1024:1024";
     if names.len() <= NAMED_CAPABILITIES {
         return Finding::warn("rights", format!("root without {missing}"), cure);
