@@ -44,7 +44,7 @@ pub use oom::OomWatch;
 pub use stats::{Interface, Stats};
 pub use survey::{Mode, Survey, survey};
 use systemd::Unit;
-pub use systemd::{Driver, Scope};
+pub use systemd::{Driver, PROPERTY_PREFIX, Scope};
 
 /// How long a freeze, a kill and a removal may take before they are errors.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -872,7 +872,10 @@ fn features_says_what_is_true() {
     assert!(names(&features["hooks"]).contains(&"createContainer".to_owned()));
     assert!(names(&features["linux"]["seccomp"]["archs"]).contains(&"SCMP_ARCH_X86_64".to_owned()));
     assert!(names(&features["linux"]["seccomp"]["supportedFlags"]).contains(&"SECCOMP_FILTER_FLAG_TSYNC".to_owned()));
-    assert!(names(&features["potentiallyUnsafeConfigAnnotations"]).contains(&"bookend/pre-stop".to_owned()));
+    let unsafe_annotations = names(&features["potentiallyUnsafeConfigAnnotations"]);
+    for name in ["bookend/pre-stop", "org.systemd.property."] {
+        assert!(unsafe_annotations.contains(&name.to_owned()), "{name}");
+    }
     // Every mount option that it lists is one that a container can have, on the mount that fits it.
     let options = names(&features["mountOptions"]);
     assert!(options.contains(&"rro".to_owned()) && options.len() > 40, "{options:?}");

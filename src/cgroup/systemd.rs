@@ -22,6 +22,7 @@ mod bus;
 mod name;
 mod properties;
 
+pub use annotation::PREFIX as PROPERTY_PREFIX;
 use bus::{Bus, Refusal};
 use name::Names;
 pub(super) use properties::of_settings;

@@ -11,7 +11,8 @@ use zbus::Variant;
 
 use super::Property;
 
-const PREFIX: &str = "org.systemd.property.";
+/// What the keys begin with.
+pub const PREFIX: &str = "org.systemd.property.";
 
 /// What kind of value a property has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
