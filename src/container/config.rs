@@ -80,6 +80,7 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
     let mut warnings = drop_unknown_capabilities(&mut json);
     warnings.extend(unknown_hooks(&json));
     warnings.extend(kernel_memory(&json));
+    warnings.extend(monitoring_of_old(&json));
     let mut check = Check { json: &json, problems: Vec::new(), warnings: Vec::new() };
     check.all();
     let (problems, unused) = (check.problems, check.warnings);
@@ -180,6 +181,14 @@ fn kernel_memory(json: &Value) -> Option<String> {
     let field = "linux.resources.memory.kernel";
     let given = json.pointer("/linux/resources/memory/kernel").is_some_and(|limit| !is_empty(limit));
     given.then(|| format!("{field}: not set, since kernels have no such limit any more; memory.limit counts it in"))
+}
+
+/// What 1.3 of the specification has replaced.
+fn monitoring_of_old(json: &Value) -> impl Iterator<Item = String> {
+    let names = ["enableCMT", "enableMBM"].into_iter();
+    let given =
+        names.filter(|name| json.pointer(&format!("/linux/intelRdt/{name}")).and_then(Value::as_bool) == Some(true));
+    given.map(|name| format!("linux.intelRdt.{name}: without effect since version 1.3; use enableMonitoring"))
 }
 
 struct Check<'a> {
@@ -351,6 +360,7 @@ impl<'a> Check<'a> {
             } else if !seen.insert(kind) {
                 self.problem(&format!("{field}.type"), format!("{kind} is given twice"));
             }
+            self.numbers(&field, limit, &["soft", "hard"]);
             let (Some(soft), Some(hard)) = (limit["soft"].as_u64(), limit["hard"].as_u64()) else { continue };
             if soft > hard {
                 self.problem(&field, format!("soft {soft} is more than hard {hard}"));
@@ -359,6 +369,9 @@ impl<'a> Check<'a> {
     }
 
     fn console_size(&mut self) {
+        if self.get("process.terminal").as_bool() != Some(true) {
+            return; // config.md: then it is ignored
+        }
         for side in ["height", "width"] {
             let field = format!("process.consoleSize.{side}");
             if let Some(size) = self.get(&field).as_u64()
@@ -433,9 +446,12 @@ impl<'a> Check<'a> {
 
     fn time_offsets(&mut self) {
         let Some(offsets) = self.get("linux.timeOffsets").as_object() else { return };
-        for clock in offsets.keys() {
+        for (clock, offset) in offsets {
             if !["monotonic", "boottime"].contains(&clock.as_str()) {
                 self.problem("linux.timeOffsets", format!("unknown clock {clock:?}, use monotonic or boottime"));
+            } else if offset["nanosecs"].as_u64().is_some_and(|nanos| nanos >= 1_000_000_000) {
+                let field = format!("linux.timeOffsets.{clock}.nanosecs");
+                self.problem(&field, format!("{} is a second or more: use secs", offset["nanosecs"]));
             }
         }
         if !offsets.is_empty() && !self.has_new_namespace("time") {
@@ -459,14 +475,22 @@ impl<'a> Check<'a> {
 
     fn id_map(&mut self, field: &str, maps: &[Value]) {
         for (index, map) in maps.iter().enumerate() {
+            self.numbers(&format!("{field}[{index}]"), map, &["containerID", "hostID", "size"]);
             let number = |key: &str| map[key].as_u64().unwrap_or(0);
             let size = number("size");
             let last = number("hostID").max(number("containerID")).saturating_add(size);
-            if size == 0 {
+            if size == 0 && !map["size"].is_null() {
                 self.problem(&format!("{field}[{index}].size"), "0: nothing would be mapped");
             } else if last > u64::from(u32::MAX) {
                 self.problem(&format!("{field}[{index}]"), "reaches beyond the last id, 4294967294");
             }
+        }
+    }
+
+    /// Numbers that the specification requires: what is missing would be 0, which is root, or no limit.
+    fn numbers(&mut self, field: &str, entry: &Value, names: &[&str]) {
+        for name in names.iter().filter(|name| entry[**name].is_null()) {
+            self.problem(&format!("{field}.{name}"), "missing");
         }
     }
 
@@ -557,6 +581,11 @@ impl<'a> Check<'a> {
             list.iter().enumerate().map(move |(index, entry)| (format!("{field}[{index}]"), entry)).collect::<Vec<_>>()
         };
         let weighted = entries((weights, of_devices));
+        for (field, _) in
+            weighted.iter().filter(|(_, entry)| entry["weight"].is_null() && entry["leafWeight"].is_null())
+        {
+            self.problem(field, "weighs nothing: give weight");
+        }
         for (field, entry) in
             weighted.iter().map(|(field, entry)| (field.as_str(), *entry)).chain([(BLOCK_IO, self.get(BLOCK_IO))])
         {
@@ -570,7 +599,11 @@ impl<'a> Check<'a> {
                 self.problem(&format!("{field}.leafWeight"), "kernels since 5.0 have no such setting; remove it");
             }
         }
-        for (field, device) in weighted.iter().cloned().chain(throttles.into_iter().flat_map(entries)) {
+        let throttled: Vec<_> = throttles.into_iter().flat_map(entries).collect();
+        for (field, device) in &throttled {
+            self.numbers(field, device, &["rate"]);
+        }
+        for (field, device) in weighted.iter().chain(&throttled) {
             for number in ["major", "minor"] {
                 match device[number].as_i64().map(u32::try_from) {
                     Some(Ok(_)) => {}
@@ -588,9 +621,15 @@ impl<'a> Check<'a> {
                 let field = format!("linux.resources.hugepageLimits[{index}].pageSize");
                 self.problem(&field, format!("{size:?} is not a size like 64KB, 2MB or 1GB"));
             }
+            let field = format!("linux.resources.hugepageLimits[{index}]");
+            self.numbers(&field, limit, &["limit"]);
+            if limit["limit"].as_i64().is_some_and(|limit| limit < 0) {
+                self.problem(&format!("{field}.limit"), format!("{} is no number of bytes", limit["limit"]));
+            }
         }
         let is_name = |name: &str| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '/');
         for (index, interface) in self.list("linux.resources.network.priorities").iter().enumerate() {
+            self.numbers(&format!("linux.resources.network.priorities[{index}]"), interface, &["priority"]);
             if !interface["name"].as_str().is_some_and(is_name) {
                 let field = format!("linux.resources.network.priorities[{index}].name");
                 self.problem(&field, format!("{} is not the name of an interface", interface["name"]));
@@ -642,11 +681,11 @@ impl<'a> Check<'a> {
                     format!("would change the host; add {article} {namespace} namespace or remove it"),
                 );
             }
-            for (sysctl, field_name) in [("kernel.hostname", "hostname"), ("kernel.domainname", "domainname")] {
-                let given = self.text(field_name);
-                if dotted == sysctl && !given.is_empty() && value.as_str() != Some(given) {
-                    self.problem(&field, format!("{value} contradicts {field_name} {given:?}"));
-                }
+            let given = self.text("domainname");
+            if dotted == "kernel.hostname" {
+                self.problem(&field, "has a field of its own: use hostname");
+            } else if dotted == "kernel.domainname" && !given.is_empty() && value.as_str() != Some(given) {
+                self.problem(&field, format!("{value} contradicts domainname {given:?}"));
             }
         }
     }
@@ -658,6 +697,11 @@ impl<'a> Check<'a> {
                 let path = hook["path"].as_str().unwrap_or("");
                 if !path.starts_with('/') {
                     self.problem(&format!("{list}[{index}].path"), format!("{path:?} is not an absolute path"));
+                }
+                for (at, variable) in hook["env"].as_array().into_iter().flatten().enumerate() {
+                    if variable.as_str().is_some_and(|variable| !variable.contains('=')) {
+                        self.problem(&format!("{list}[{index}].env[{at}]"), format!("{variable} is not NAME=VALUE"));
+                    }
                 }
                 if hook["timeout"].as_i64().is_some_and(|timeout| timeout <= 0) {
                     self.problem(&format!("{list}[{index}].timeout"), "must be more than 0 seconds");
@@ -801,8 +845,16 @@ mod tests {
                 json!({"type": "RLIMIT_NOFILE", "soft": 9, "hard": 9}),
                 "process.rlimits[1].type: RLIMIT_NOFILE is given twice",
             ),
+            ("/process/rlimits", json!([{"type": "RLIMIT_CORE", "hard": 9}]), "process.rlimits[0].soft: missing"),
+            ("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 9}]), "process.rlimits[0].hard: missing"),
+            ("/process/consoleSize", json!({"height": 65536, "width": 1}), "process.consoleSize.height: 65536 is more"),
             ("/root/path", json!(""), "root.path: missing or empty"),
             ("/hooks", json!({"poststop": [{"path": "x"}]}), "hooks.poststop[0].path: \"x\" is not an absolute path"),
+            (
+                "/hooks",
+                json!({"poststop": [{"path": "/x", "env": ["A=b", "DEBUG"]}]}),
+                "hooks.poststop[0].env[1]: \"DEBUG\" is not NAME=VALUE",
+            ),
             ("/windows", json!({"layerFolders": ["x"]}), "windows: bookend runs Linux containers only"),
         ]);
     }
@@ -831,6 +883,11 @@ mod tests {
                 json!([{"containerID": 0, "hostID": 1, "size": 0}]),
                 "mounts[0].gidMappings[0].size: 0",
             ),
+            (
+                "/mounts/0/uidMappings",
+                json!([{"containerID": 0, "size": 1}]),
+                "mounts[0].uidMappings[0].hostID: missing",
+            ),
             ("/mounts/0/options", json!(["tmpcopyup"]), "mounts[0] (/proc): option \"tmpcopyup\" is for a new tmpfs"),
             ("/mounts/1/options", json!(["idmap"]), "mounts[1] (/dev): option \"idmap\" is for bind mounts only"),
             ("/mounts/1/options", json!(["remount", "size=1"]), "mounts[1] (/dev): option \"size=1\": remount changes"),
@@ -851,6 +908,14 @@ mod tests {
                 "linux.uidMappings: needs a new user namespace",
             ),
             ("/linux/namespaces/9", json!({"type": "user"}), "linux.uidMappings: missing"),
+            ("/linux/uidMappings", json!([{"hostID": 1, "size": 1}]), "linux.uidMappings[0].containerID: missing"),
+            ("/linux/gidMappings", json!([{"containerID": 0, "size": 1}]), "linux.gidMappings[0].hostID: missing"),
+            ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 1}]), "linux.gidMappings[0].size: missing"),
+            (
+                "/linux/timeOffsets",
+                json!({"boottime": {"nanosecs": 1_000_000_000}}),
+                "linux.timeOffsets.boottime.nanosecs: 1000000000 is a second or more",
+            ),
             ("/linux/timeOffsets", json!({"monotonic": {"secs": 1}}), "linux.timeOffsets: needs a new time namespace"),
             ("/linux/rootfsPropagation", json!("public"), "linux.rootfsPropagation: unknown value \"public\""),
             (
@@ -878,7 +943,7 @@ mod tests {
             (
                 "/linux/sysctl",
                 json!({"kernel.hostname": "x"}),
-                "linux.sysctl.kernel.hostname: \"x\" contradicts hostname",
+                "linux.sysctl.kernel.hostname: has a field of its own: use hostname",
             ),
         ]);
     }
@@ -932,6 +997,31 @@ mod tests {
                 "linux.resources.hugepageLimits[0].pageSize: \"2MB/../x\" is not a size",
             ),
             (
+                "/linux/resources/hugepageLimits",
+                json!([{"pageSize": "2MB"}]),
+                "linux.resources.hugepageLimits[0].limit: missing",
+            ),
+            (
+                "/linux/resources/hugepageLimits",
+                json!([{"pageSize": "2MB", "limit": -1}]),
+                "linux.resources.hugepageLimits[0].limit: -1 is no number of bytes",
+            ),
+            (
+                "/linux/resources/blockIO",
+                json!({"throttleReadIOPSDevice": [{"major": 8, "minor": 0}]}),
+                "linux.resources.blockIO.throttleReadIOPSDevice[0].rate: missing",
+            ),
+            (
+                "/linux/resources/blockIO",
+                json!({"weightDevice": [{"major": 8, "minor": 0}]}),
+                "linux.resources.blockIO.weightDevice[0]: weighs nothing",
+            ),
+            (
+                "/linux/resources/network",
+                json!({"priorities": [{"name": "eth0"}]}),
+                "linux.resources.network.priorities[0].priority: missing",
+            ),
+            (
                 "/linux/resources/network",
                 json!({"priorities": [{"name": "a b", "priority": 1}]}),
                 "linux.resources.network.priorities[0].name: \"a b\" is not the name",
@@ -958,6 +1048,22 @@ mod tests {
         let process = spec.process().as_ref().unwrap();
         let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
         assert_eq!(bounding.len(), 1);
+    }
+
+    #[test]
+    fn the_monitoring_of_older_specifications_is_left_out_with_a_warning() {
+        let (_, warnings) = with("/linux/intelRdt", json!({"enableCMT": true, "enableMBM": false})).unwrap();
+        assert_eq!(warnings, ["linux.intelRdt.enableCMT: without effect since version 1.3; use enableMonitoring"]);
+    }
+
+    #[test]
+    fn a_console_size_without_a_terminal_is_ignored() {
+        let user = json!({"uid": 0, "gid": 0});
+        with(
+            "/process",
+            json!({"user": user, "args": ["x"], "cwd": "/", "consoleSize": {"height": 70000, "width": 1}}),
+        )
+        .unwrap();
     }
 
     #[test]

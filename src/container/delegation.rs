@@ -1,6 +1,6 @@
 //! Whether a container may manage its own part of the cgroup tree (kernel documentation admin-guide/cgroup-v2.rst, "Delegation").
 
-use oci_spec::runtime::{LinuxNamespaceType as Kind, Mount, Spec};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType as Kind, Mount, Spec};
 
 use super::idmap;
 
@@ -8,10 +8,8 @@ use super::idmap;
 /// namespace keeps its rights to itself, a cgroup namespace hides what is above, and the tree is mounted to be written.
 pub fn owner(config: &Spec) -> Option<u32> {
     let linux = config.linux().as_ref()?;
-    let new = |kind| {
-        let namespaces = linux.namespaces().iter().flatten();
-        namespaces.filter(|namespace| namespace.path().is_none()).any(|namespace| namespace.typ() == kind)
-    };
+    let is_new = |one: &&LinuxNamespace| one.path().as_ref().is_none_or(|path| path.as_os_str().is_empty());
+    let new = |kind| linux.namespaces().iter().flatten().filter(is_new).any(|namespace| namespace.typ() == kind);
     let is_writable = |mount: &Mount| {
         let is_cgroup = matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2"));
         let is_read_only = mount.options().iter().flatten().any(|option| option == "ro" || option == "rro");

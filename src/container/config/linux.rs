@@ -94,9 +94,9 @@ impl Check<'_> {
     }
 }
 
-/// As the kernel has it (dev_valid_name).
+/// As the kernel has it (dev_valid_name), and without what it takes for a pattern that it makes a name of (`eth%d`).
 fn is_device_name(name: &str) -> bool {
-    let legal = |c: char| c != '/' && c != ':' && !c.is_whitespace();
+    let legal = |c: char| !"/:%".contains(c) && !c.is_whitespace();
     (1..16).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
 }
 

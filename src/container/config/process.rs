@@ -92,6 +92,7 @@ impl Check<'_> {
             return;
         }
         self.one_of("process.ioPriority.class", &IO_CLASSES);
+        self.numbers("process.ioPriority", self.get("process.ioPriority"), &["priority"]);
         self.within("process.ioPriority.priority", 0, 7);
     }
 
@@ -193,6 +194,7 @@ mod tests {
     fn an_io_priority_that_cannot_be_is_refused_by_its_field() {
         let at = "/process/ioPriority";
         says(at, json!({"priority": 1}), "process.ioPriority.class: missing");
+        says(at, json!({"class": "IOPRIO_CLASS_BE"}), "process.ioPriority.priority: missing");
         says(at, json!({"class": "BE", "priority": 1}), "process.ioPriority.class: unknown value \"BE\"");
         says(
             at,
