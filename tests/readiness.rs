@@ -120,6 +120,7 @@ fn a_word_from_inside_is_held_back_until_post_start_has_succeeded() {
     go(&c);
     manager.hears("READY=1");
     manager.hears(&format!("MAINPID={}", c.pid()));
+    manager.hears("BARRIER=1");
     start.wait().ok();
     assert_eq!(c.status(), "running");
 }
@@ -137,6 +138,7 @@ fn start_of_a_container_without_hooks_waits_for_its_word_or_its_end() {
     go(&c);
     manager.hears("READY=1");
     manager.hears(&format!("MAINPID={}", c.pid()));
+    manager.hears("BARRIER=1");
     start.wait().ok();
 
     let c = Fixture::busybox().shell("exit 3");
@@ -167,9 +169,13 @@ fn run_detach_returns_when_the_container_is_ready() {
         c.write();
         let bundle = c.bundle();
         let args = ["run", "--detach", "--bundle", bundle.to_str().unwrap(), &c.id];
-        finish(manager.calls(&c, &args), &c.scratch).ok();
+        let mut run = manager.calls(&c, &args).spawn().unwrap();
         manager.hears("READY=1");
         manager.hears(&format!("MAINPID={}", c.pid()));
+        // Its unit is known by its pid, while there is one.
+        assert!(run.try_wait().unwrap().is_none());
+        manager.hears("BARRIER=1");
+        assert!(run.wait().unwrap().success());
     }
 }
 

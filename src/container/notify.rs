@@ -5,6 +5,7 @@
 //!     | -- any datagram ----------->  |
 //!     | -- READY=1 --------------->   | (held back until the container is running)
 //!     |                               | -- READY=1, MAINPID=PID -------> |
+//!     |                               | -- BARRIER=1 ------------------> | (heard before we end)
 //! ```
 //!
 //! What the container sends is at `notify/notify.sock` in the state directory, which it sees below `/run/notify`. Nothing of
@@ -12,6 +13,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, Permissions};
+use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -20,17 +22,20 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, recv, sendto, socket};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{bind, recv, sendmsg, sendto, socket};
 use nix::unistd::Pid;
 use oci_spec::runtime::{MountBuilder, Spec};
 
-use crate::linux::{fd, pidfd};
+use crate::linux::{fd, fork, pidfd};
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
 const DIRECTORY: &str = "notify";
 const SOCKET: &str = "notify.sock";
 /// Where the container finds the directory.
 const INSIDE: &str = "/run/notify";
+/// How long the service manager may take to hear what was said, in milliseconds, as in systemd-notify(1).
+const HEARING: u16 = 5000;
 
 /// Where the service manager that called us listens.
 #[derive(Debug)]
@@ -58,6 +63,20 @@ impl Manager {
     /// Tells it that the container is ready.
     pub fn ready(&self) -> Result<()> {
         self.say("READY=1")
+    }
+
+    /// Waits until what was said has been heard (sd_notify_barrier(3)): a manager that looks for the sender's unit finds none where
+    /// the sender is gone.
+    fn barrier(&self) -> Result<()> {
+        let (reader, writer) = fork::pipe().context("make a pipe")?;
+        let socket = datagram(SockFlag::empty())?;
+        let text = [IoSlice::new(b"BARRIER=1")];
+        let rights = [ControlMessage::ScmRights(&[writer.as_raw_fd()])];
+        sendmsg(socket.as_raw_fd(), &text, &rights, MsgFlags::MSG_NOSIGNAL, Some(&self.0))?;
+        drop(writer);
+        // Closed at the other end too: it has read as far as this.
+        poll(&mut [PollFd::new(reader.as_fd(), PollFlags::empty())], PollTimeout::from(HEARING))?;
+        Ok(())
     }
 
     fn say(&self, text: &str) -> Result<()> {
@@ -117,7 +136,9 @@ impl Notify {
             if self.hears_ready() {
                 self.manager.ready()?;
                 // From now on that is who to watch, as we are about to end.
-                return self.manager.say(&format!("MAINPID={pid}"));
+                self.manager.say(&format!("MAINPID={pid}"))?;
+                let _ = self.manager.barrier(); // it has been told
+                return Ok(());
             }
             let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN), PollFd::new(init, PollFlags::POLLIN)];
             let polled = match pidfd::can_be_polled(init) {
@@ -183,6 +204,20 @@ mod tests {
             let length = manager.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..length], b"READY=1");
         }
+    }
+
+    #[test]
+    fn a_barrier_is_passed_when_all_before_it_has_been_heard() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let barrier = std::thread::spawn(move || Manager::named(path.as_os_str()).unwrap().barrier().unwrap());
+        let mut buffer = [0; 100];
+        poll(&mut [PollFd::new(manager.as_fd(), PollFlags::POLLIN)], PollTimeout::from(HEARING)).unwrap();
+        assert!(!barrier.is_finished());
+        let length = manager.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"BARRIER=1");
+        barrier.join().unwrap();
     }
 
     #[test]
