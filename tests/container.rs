@@ -902,6 +902,12 @@ fn sockets_of_socket_activation_are_passed_on() {
     let script = format!("exec 3<{}/three; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", c.scratch.path().display());
     let output = through_shell(&c, &script, &["run"]).ok();
     assert_eq!(output.stdout, "1 1 1\n3rd\n");
+    // Those of another process, which may not even be there.
+    for foreign in ["LISTEN_PID=4194304", "LISTEN_PID="] {
+        let c = Fixture::busybox().shell("echo $LISTEN_FDS; ls /proc/self/fd");
+        let script = format!("exec 3<&-; LISTEN_FDS=1 {foreign} exec \"$@\"");
+        assert_eq!(through_shell(&c, &script, &["run"]).ok().stdout, "\n0\n1\n2\n3\n", "{foreign}");
+    }
 }
 
 trait StartedWithSleep {

@@ -182,9 +182,13 @@ pub fn check_passed(count: u32) -> Result<()> {
     }
 }
 
-/// What systemd-style socket activation passes on to a container (sd_listen_fds(3)), as runc does in create and run.
+/// How many sockets systemd-style activation passes on to a container (sd_listen_fds(3)), as runc does in create and run.
+/// Those of another process are not ours to pass on.
 pub fn listen_fds() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).filter(|count| *count < 4096).unwrap_or(0)
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u32>().ok());
+    // podman names 1 where conmon does not name us.
+    let ours = number("LISTEN_PID").is_some_and(|pid| pid == std::process::id() || pid == 1);
+    number("LISTEN_FDS").filter(|count| ours && *count < 4096).unwrap_or(0)
 }
 
 /// Puts given descriptors in place of the standard ones.
