@@ -29,6 +29,7 @@ pub mod ps;
 pub mod restart;
 pub mod run;
 pub mod spec;
+mod spelling;
 pub mod start;
 pub mod state;
 pub mod stop;
