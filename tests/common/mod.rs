@@ -582,10 +582,23 @@ pub fn finish(mut command: Command, scratch: &Scratch) -> Output {
     let path = |name: &str| scratch.path().join(format!("{name}-{number}"));
     let (out, err) = (path("stdout"), path("stderr"));
     command.stdin(Stdio::null()).stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
-    let mut child = command.spawn().unwrap();
+    let mut child = spawn_unless_busy(&mut command);
     let code = wait_child(&mut child);
     let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
     Output { code, stdout: read(&out), stderr: read(&err) }
+}
+
+/// An attempt to write to a program counts as a writer until the kernel sees that the mount is read-only, and as long the program
+/// cannot be executed (ETXTBSY) unless it runs already: an attacker of tests/threats_escape.rs makes such attempts all the time.
+#[track_caller]
+fn spawn_unless_busy(command: &mut Command) -> Child {
+    let begun = Instant::now();
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy && begun.elapsed() < limit() => {}
+            spawned => return spawned.unwrap(),
+        }
+    }
 }
 
 #[track_caller]
