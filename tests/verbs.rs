@@ -599,7 +599,10 @@ fn list_shows_containers_as_a_table_as_json_and_by_id() {
     assert!(!entry["owner"].as_str().unwrap().is_empty());
     let table = c.call(&["list"]).ok().stdout;
     let mut lines = table.lines();
-    let title: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    // Columns as wide as runc's: 12 characters at least, three of them blank.
+    let (line, width) = (lines.next().unwrap(), 12.max(c.id.len() + 3));
+    assert!(line[width..].starts_with("PID         STATUS      BUNDLE "), "{line}");
+    let title: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(title, ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
     let row: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
     assert_eq!(row[..3], [c.id.as_str(), &c.pid().to_string(), "running"]);

@@ -116,12 +116,18 @@ fn took(state: &HookStatus, wall: Duration) -> Option<Duration> {
 
 /// Rows with their columns aligned.
 pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    aligned(rows, 0, 2)
+}
+
+/// The same with columns of at least so many characters, of which so many are blank at the end.
+pub fn aligned<const N: usize>(rows: &[[String; N]], least: usize, blank: usize) -> String {
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count() + blank).max().unwrap_or(0).max(least);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text += cells.join("  ").trim_end();
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        text += cells.collect::<String>().trim_end();
         text.push('\n');
     }
     text

@@ -60,5 +60,6 @@ fn table(containers: &[Container]) {
             state.owner.clone(),
         ]);
     }
-    print!("{}", super::hooks::table(&rows));
+    // As wide as runc's, for scripts that cut by position.
+    print!("{}", super::hooks::aligned(&rows, 12, 3));
 }
