@@ -68,6 +68,11 @@ pub fn with_code(code: u8, error: impl Into<anyhow::Error>) -> anyhow::Error {
     anyhow::Error::new(WithCode { code, error: error.into() })
 }
 
+/// The codes of a program that was not found or cannot be executed (interface.md 2.4).
+const NO_PROGRAM: [i32; 2] = [126, 127];
+/// runc's words before the reason of such a one.
+const NOT_STARTED: &str = "unable to start container process";
+
 /// Runs one command line and returns its exit code. Errors are printed here, once, and nowhere else.
 pub fn main(arguments: Vec<OsString>) -> u8 {
     if arguments.iter().any(|argument| Verb::ENTER_CONTAINERS.iter().any(|name| argument == name)) {

@@ -547,7 +547,7 @@ fn p_01_an_entrypoint_that_the_root_file_system_lacks_is_a_failed_verdict() {
     let r = Rehearsal::new();
     let pod = r.web("command: [/bin/nosuch]\nlifecycle: {preStop: {exec: {command: [/bin/true]}}}");
     let output = r.with_bundle(&pod, &[]).fails(1);
-    output.says("FAILED  entrypoint: the ENTRYPOINT of container \"web\" cannot be executed: exec: \"/bin/nosuch\"");
+    output.says("FAILED  entrypoint: the ENTRYPOINT of container \"web\": unable to start container process: exec: \"/bin/nosuch\"");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::args::{Global, HookFlags, run_args};
 use super::log::Log;
+use super::{NO_PROGRAM, NOT_STARTED};
 use crate::cgroup::Driver;
 use crate::container::bundle::Bundle;
 use crate::container::capabilities;
@@ -13,6 +14,7 @@ use crate::container::create::{CreateOptions, Created, create};
 use crate::container::exec::hold_namespaces;
 use crate::container::id::ContainerId;
 use crate::container::interrupt::HeldSignals;
+use crate::container::link::Failure;
 use crate::container::notify::Manager;
 use crate::container::root::Root;
 use crate::container::state::{Identity, Init};
@@ -141,7 +143,7 @@ pub fn make_with(
     let plan = &prepared.settings.plan;
     let root = global.root()?;
     let created = create(&root, &args.id, &prepared.bundle, options, prepared.supervised, held);
-    let created = created.map_err(|error| tell_rest(error, &root, &args.id))?;
+    let created = created.map_err(|error| tell_rest(of_the_program(error), &root, &args.id))?;
     let log = Log::new(global);
     created.warnings.iter().for_each(|warning| log.warn(warning));
     let process = prepared.bundle.config.process().as_ref();
@@ -155,6 +157,14 @@ pub fn make_with(
         crate::supervisor::removal::remember_root(&root);
     }
     Ok(created)
+}
+
+/// What people know from runc, and search for, where the program is not there or cannot be executed.
+fn of_the_program(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Failure>().is_some_and(|failure| NO_PROGRAM.contains(&failure.code)) {
+        true => error.context(NOT_STARTED),
+        false => error,
+    }
 }
 
 /// An init that hangs in the kernel does not end, and keeps from being undone what it is in.

@@ -10,7 +10,7 @@ use oci_spec::runtime::{Capabilities, Capability, Process};
 use super::args::{Exec, Global};
 use super::log::Log;
 use super::lookup;
-use super::with_code;
+use super::{NO_PROGRAM, NOT_STARTED, with_code};
 use crate::cgroup::Cgroup;
 use crate::container::bundle::{Bundle, read_bounded};
 use crate::container::capabilities;
@@ -46,8 +46,10 @@ pub fn run(global: &Global, args: &Exec) -> Result<u8> {
     let watcher = args.pidfd_socket.as_deref();
     let watcher = watcher.map(|path| receiver::reach(receiver::PIDFD, path)).transpose().with_context(what)?;
     let impossible = capabilities::impossible(options.process.capabilities());
-    let child = spawn(&container.state, &container.dir, &options)
-        .map_err(|error| with_code(exit_code(error.code), anyhow!(error).context(what())))?;
+    let child = spawn(&container.state, &container.dir, &options).map_err(|error| match exit_code(error.code) {
+        125 => with_code(125, anyhow!(error).context(what())),
+        code => with_code(code, anyhow!(error).context(NOT_STARTED).context(what())),
+    })?;
     let log = Log::new(global);
     warnings.iter().chain(&child.warnings).for_each(|warning| log.warn(warning));
     impossible.iter().for_each(|note| log.note(note));
@@ -69,7 +71,7 @@ fn tell_of(child: &Child, pid_file: Option<&Path>, watcher: Option<&OwnedFd>) ->
 
 /// Of a program that was not found or cannot be executed; all else is an error of ours (interface.md 2.4).
 fn exit_code(code: i32) -> u8 {
-    u8::try_from(code).ok().filter(|code| [126, 127].contains(code)).unwrap_or(125)
+    u8::try_from(code).ok().filter(|_| NO_PROGRAM.contains(&code)).unwrap_or(125)
 }
 
 /// Where `--cgroup` puts the process: a cgroup below the container's (`PATH`), or one for some v1 controllers each

@@ -200,7 +200,7 @@ fn containerd_shows_why_a_task_did_not_start() {
         return;
     }
     let containerd = Containerd::with_image();
-    let create = "OCI runtime create failed: create ca-bad: exec: ";
+    let create = "OCI runtime create failed: create ca-bad: unable to start container process: exec: ";
     let failed = containerd.run(&[], "ca-bad", &["/nonexistent"]).fails(1);
     ends_with(&failed, &format!("{create}\"/nonexistent\": stat /nonexistent: no such file or directory"));
     containerd.ctr(&["containers", "rm", "ca-bad"]).ok();
@@ -219,7 +219,8 @@ fn containerd_shows_why_a_task_did_not_start() {
     );
     containerd.run(&["--detach"], "ca-good", &[]).ok();
     let exec = |program| containerd.ctr(&["task", "exec", "--exec-id=e", "ca-good", program]).fails(1);
-    exec("/nonexistent").says("OCI runtime exec failed: exec in ca-good: exec: \"/nonexistent\"");
+    exec("/nonexistent")
+        .says("OCI runtime exec failed: exec in ca-good: unable to start container process: exec: \"/nonexistent\"");
     ends_with(&exec("/etc/passwd"), "permission denied");
 }
 

@@ -133,9 +133,7 @@ fn unmade(error: anyhow::Error, container: &str) -> anyhow::Error {
         return with_code(1, error.context(format!("the container {container:?} was not made")));
     }
     match stage::code_of(&error, 125) {
-        126 | 127 => {
-            with_code(1, error.context(format!("the ENTRYPOINT of container {container:?} cannot be executed")))
-        }
+        126 | 127 => with_code(1, error.context(format!("the ENTRYPOINT of container {container:?}"))),
         _ => error.context(format!("this machine cannot run the container {container:?}")),
     }
 }
