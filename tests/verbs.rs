@@ -948,7 +948,13 @@ fn update_refuses_what_is_no_limit_and_who_is_not_there() {
     c.call(&["update", "--pids-limit", "9", "nosuch"]).fails(1).says("does not exist");
     c.call(&["kill", &c.id, "KILL"]).ok();
     c.wait_for("the end", |c| c.status() == "stopped");
-    c.call(&["update", "--pids-limit", "9", &c.id]).fails(1).says("cannot update a container in the stopped state");
+    c.call(&["update", "--pids-limit", "9", &c.id]).fails(1).says("container not running: it is stopped");
+    for verb in ["pause", "update --pids-limit 9"] {
+        let words: Vec<&str> = verb.split(' ').collect();
+        c.call(&[&words[..], &[&c.id]].concat()).fails(1).says("container not running: it is stopped");
+    }
+    c.verb("resume").fails(1).says("container not paused: it is stopped");
+    c.verb("start").fails(1).says("cannot start a container that has stopped");
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub fn pause(global: &Global, args: &Id) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
     match container.state.status(&container.dir) {
         Status::Running | Status::Created => container.state.cgroup.freeze()?,
-        found => bail!(ContainerError::WrongStatus { operation: "pause", found }),
+        found => bail!(ContainerError::Not { wanted: Status::Running, found }),
     }
     Ok(0)
 }
@@ -19,7 +19,7 @@ pub fn resume(global: &Global, args: &Id) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
     match container.state.status(&container.dir) {
         Status::Paused => container.state.cgroup.thaw()?,
-        found => bail!(ContainerError::WrongStatus { operation: "resume", found }),
+        found => bail!(ContainerError::Not { wanted: Status::Paused, found }),
     }
     Ok(0)
 }

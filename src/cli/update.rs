@@ -36,7 +36,7 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
     let container = lookup::container(global, &args.id)?;
     match container.state.status(&container.dir) {
         Status::Created | Status::Running | Status::Paused => {}
-        found => bail!(ContainerError::WrongStatus { operation: "update", found }),
+        found => bail!(ContainerError::Not { wanted: Status::Running, found }),
     }
     if container.state.cgroup.is_none() {
         bail!("container {} has no control group, so it has no limits: it is rootless without delegation", args.id);

@@ -13,7 +13,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 
 use super::interrupt::HeldSignals;
 use super::link::{self, Failure, Message};
-use super::state::State;
+use super::state::{State, Status};
 use crate::lifecycle::signal::Signal;
 use crate::linux::fd;
 
@@ -47,7 +47,11 @@ impl From<Failure> for StartError {
 /// wait.
 pub fn start(state: &State, dir: &Path, held: Option<&HeldSignals>) -> Result<()> {
     let Some(mut word) = Word::give(dir)? else {
-        bail!(failed(format!("cannot start a container in the {} state", state.status(dir))));
+        bail!(failed(match state.status(dir) {
+            Status::Running => "cannot start an already running container".to_owned(),
+            Status::Stopped => "cannot start a container that has stopped".to_owned(),
+            found => format!("cannot start a container in the {found} state"),
+        }));
     };
     loop {
         held.map_or(Ok(()), |held| held.await_readable(word.as_fd()))?;

@@ -58,9 +58,9 @@ pub enum ContainerError {
     AlreadyExists(ContainerId),
     /// `delete` without `--force` of a container that is not stopped.
     NotStopped(ContainerId, Status),
-    /// The operation needs another status.
-    WrongStatus {
-        operation: &'static str,
+    /// The operation needs another status. In runc's words, with what is the case.
+    Not {
+        wanted: Status,
         found: Status,
     },
     /// `state.json` cannot be used; `delete --force` still works.
@@ -82,9 +82,7 @@ impl fmt::Display for ContainerError {
             ContainerError::NotStopped(id, found) => {
                 write!(f, "cannot delete container \"{id}\" that is not stopped: {found}; {STOP_FIRST}")
             }
-            ContainerError::WrongStatus { operation, found } => {
-                write!(f, "cannot {operation} a container in the {found} state")
-            }
+            ContainerError::Not { wanted, found } => write!(f, "container not {wanted}: it is {found}"),
             ContainerError::Damaged(id, why) => {
                 write!(f, "state of container \"{id}\" is damaged: {why} (`delete --force {id}` removes it)")
             }
