@@ -108,6 +108,7 @@ fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<Strin
         if args.tty {
             process.set_terminal(Some(true));
         }
+        keep_capabilities(&mut process, state, dir)?;
         keep_labels(&mut process, state, dir)?;
         set_labels(&mut process, args);
         return Ok((process, warnings));
@@ -150,6 +151,14 @@ fn process(args: &Exec, state: &State, dir: &Path) -> Result<(Process, Vec<Strin
     set_labels(&mut process, args);
     add_capabilities(&mut process, &args.cap)?;
     Ok((check(process)?, Vec::new()))
+}
+
+/// A process that says nothing of capabilities gets the container's, as in runc; `{}` says that it has none.
+fn keep_capabilities(process: &mut Process, state: &State, dir: &Path) -> Result<()> {
+    if process.capabilities().is_none() {
+        process.set_capabilities(own_process(state, dir)?.capabilities().clone());
+    }
+    Ok(())
 }
 
 /// A process that names no label gets the container's, as in runc: it is not to be less confined.
