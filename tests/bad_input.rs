@@ -328,7 +328,7 @@ const DOINGS: [(&str, Doing); 26] = [
         hook("createRuntime", json!({"path": "/bin/sleep", "args": ["sleep", "20"], "timeout": 1}))
     }),
     ("a hook with a relative path", || hook("createRuntime", json!({"path": "bin/true"}))),
-    ("a key under `hooks` that does not exist", || hook("postStart", json!({"path": "/bin/true"}))),
+    ("a key under `hooks` that does not exist", || hook("preStop", json!({"path": "/bin/true"}))),
     ("an id that is a path", || call(&["state", "a/b"])),
     ("an id that is taken", || in_a_life(&["run"])),
     ("a container that does not exist", || call(&["state", "nosuch"])),

@@ -326,6 +326,30 @@ fn a_warning_goes_to_the_log_and_not_into_the_containers_output() {
     c.call(&[&["--debug"], &run[..]].concat()).ok().says("CAP_KILL cannot be ambient");
 }
 
+/// runc's decoder does not mind letters, so that such a configuration has its protections there. They hold for `exec` and for the
+/// hooks after the end too.
+#[test]
+fn keys_in_other_letters_are_taken_for_what_they_mean_with_a_warning() {
+    let c = Fixture::busybox().shell("touch /made; exec sleep 60").with(|config| {
+        let process = config["process"].as_object_mut().unwrap();
+        process.remove("noNewPrivileges");
+        process.insert("nonewprivileges".to_owned(), json!(true));
+        config["root"] = json!({"Path": config["root"]["path"], "readOnly": true});
+        config["Hooks"] = json!({"PostStop": [{"path": "/bin/touch", "args": ["touch", "ROOTFS/stopped"]}]});
+    });
+    let place = c.rootfs().to_str().unwrap().to_owned();
+    let c = c.with(|config| config["Hooks"]["PostStop"][0]["args"][1] = json!(format!("{place}/stopped")));
+    c.create().ok().says("root.readOnly: taken as readonly").says("process.nonewprivileges: taken as noNewPrivileges");
+    c.verb("start").ok();
+    let exec = c.exec("grep NoNewPrivs /proc/self/status; touch /x").fails(1);
+    assert!(exec.stdout.ends_with("1\n") && exec.stderr.contains("Read-only file system"), "{exec:?}");
+    c.call(&["delete", "--force", &c.id]).ok();
+    assert!(c.rootfs().join("stopped").exists());
+    let twice = Fixture::busybox().with(|config| config["root"]["readOnly"] = json!(true));
+    let twice = twice.with(|config| config["root"]["readonly"] = json!(false));
+    twice.create().fails(1).says("root.readOnly: the same as readonly, which is given too");
+}
+
 #[test]
 fn the_last_error_line_of_a_json_log_tells_the_story() {
     let c = Fixture::busybox().entrypoint(["/nonexistent"]);

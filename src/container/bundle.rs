@@ -21,7 +21,8 @@ pub struct Bundle {
     /// Canonical path of the bundle directory.
     pub dir: PathBuf,
     pub config: Spec,
-    /// The bytes of `config.json`: what is kept of it is kept as it was written, never as our type would write it.
+    /// The bytes of `config.json`: what is kept of it is kept as it was written, but for the letters of keys, and never as our type
+    /// would write it.
     pub raw: Vec<u8>,
     /// What was dropped on the way, as the specification demands (unknown capabilities), in words for the user.
     pub warnings: Vec<String>,
@@ -48,9 +49,9 @@ impl Bundle {
 
     /// Does the same with a configuration that is already in memory: the copy in the state directory, or one made by
     /// `test`.
-    pub fn parse(dir: &Path, raw: Vec<u8>) -> Result<Bundle> {
+    pub fn parse(dir: &Path, mut raw: Vec<u8>) -> Result<Bundle> {
         let name = dir.join("config.json");
-        let (config, warnings) = config::parse(&raw).with_context(|| format!("parse {}", name.display()))?;
+        let (config, warnings) = config::parse(&mut raw).with_context(|| format!("parse {}", name.display()))?;
         Ok(Bundle { dir: dir.to_owned(), config, raw, warnings })
     }
 

@@ -4,6 +4,7 @@
 //! asked for is worse than one that does not run. Fields that the specification does not know are ignored, as it demands.
 //! The checks read the JSON, not `oci_spec`'s type, since only the JSON knows where in the file a value stands.
 
+mod letters;
 mod linux;
 mod place;
 mod process;
@@ -58,17 +59,26 @@ const IPC_SYSCTLS: [&str; 11] = [
     "kernel.shmmni",
 ];
 
-/// Reads and checks a configuration. Gives it with the warnings; the error lists all problems, one a line.
-pub fn parse(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
-    let json = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
-    parse_value(json, Some(raw)).map_err(|error| placed::<Spec>(error, raw, ""))
+/// Reads and checks a configuration. Gives it with the warnings; the error lists all problems, one a line. Where keys are not in
+/// their own letters, `raw` has them corrected afterwards.
+pub fn parse(raw: &mut Vec<u8>) -> Result<(Spec, Vec<String>)> {
+    let mut json = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
+    let mut warnings = letters::correct(&mut json)?;
+    if !warnings.is_empty() {
+        *raw = serde_json::to_vec(&json)?;
+    }
+    let (spec, others) = parse_value(json, Some(raw)).map_err(|error| placed::<Spec>(error, raw, ""))?;
+    warnings.extend(others);
+    Ok((spec, warnings))
 }
 
 /// `process` by itself, as `exec --process` gets it: the same rules hold for it.
 pub fn process(raw: &[u8]) -> Result<(Process, Vec<String>)> {
     let mut whole = super::spec::template(false);
     whole["process"] = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
-    let (spec, warnings) = parse_value(whole, None).map_err(|error| placed::<Process>(error, raw, "process"))?;
+    let mut warnings = letters::correct(&mut whole)?;
+    let (spec, others) = parse_value(whole, None).map_err(|error| placed::<Process>(error, raw, "process"))?;
+    warnings.extend(others);
     Ok((spec.process().clone().expect("the checks demand process"), warnings))
 }
 
@@ -132,6 +142,8 @@ fn put_mounts_below_the_root(spec: &mut Spec) {
 pub fn resources(given: &Value, raw: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     const FIELDS: [&str; 9] =
         ["blockIO", "cpu", "devices", "hugepageLimits", "memory", "network", "pids", "rdma", "unified"];
+    let mut given = given.clone();
+    let corrected = letters::correct(&mut given)?;
     let names: Vec<&str> = given.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let unknown: Vec<&str> = names.iter().copied().filter(|name| !FIELDS.contains(name)).collect();
     if !names.is_empty() && unknown.len() == names.len() {
@@ -141,6 +153,7 @@ pub fn resources(given: &Value, raw: &[u8]) -> Result<(LinuxResources, Vec<Strin
     whole["linux"]["resources"] = given.clone();
     let (spec, mut warnings) =
         parse_value(whole, None).map_err(|error| placed::<LinuxResources>(error, raw, "linux.resources"))?;
+    warnings.extend(corrected);
     warnings.extend(unknown.iter().map(|name| format!("{}: not of linux.resources, ignored", name.escape_debug())));
     let linux = spec.linux().as_ref();
     Ok((linux.and_then(|linux| linux.resources().clone()).unwrap_or_default(), warnings))
@@ -170,7 +183,10 @@ fn unknown_hooks(json: &Value) -> Vec<String> {
     let given = json["hooks"].as_object().into_iter().flat_map(|hooks| hooks.keys());
     let unknown = given.filter(|name| !HOOKS.contains(&name.as_str()));
     let warning = |name: &String| {
-        let meant = nearest(name, HOOKS).map(|hook| format!(", did you mean {hook:?}?")).unwrap_or_default();
+        let meant = match name.eq_ignore_ascii_case("preStop") {
+            true => "; before a stop runs what the annotation bookend/pre-stop says".to_owned(),
+            false => nearest(name, HOOKS).map(|hook| format!(", did you mean {hook:?}?")).unwrap_or_default(),
+        };
         format!("hooks.{}: not a hook of the specification, never run{meant}", name.escape_debug())
     };
     unknown.map(warning).collect()
@@ -295,10 +311,8 @@ impl<'a> Check<'a> {
         }
         // memory.use_hierarchy is gone from the kernel: it always is.
         if self.get("linux.resources.memory.useHierarchy") == &Value::Bool(false) {
-            self.problem(
-                "linux.resources.memory.useHierarchy",
-                "false is not offered by kernels since 5.11; remove it",
-            );
+            let warning = "linux.resources.memory.useHierarchy: false is not offered by kernels since 5.11";
+            self.warnings.push(warning.to_owned());
         }
     }
 
@@ -753,7 +767,7 @@ mod tests {
             Ok(index) if parent.is_array() => parent[index] = value,
             _ => parent[key] = value,
         }
-        parse(&serde_json::to_vec(&spec).unwrap())
+        parse(&mut serde_json::to_vec(&spec).unwrap())
     }
 
     pub(super) fn refused(pointer: &str, value: Value) -> String {
@@ -769,7 +783,7 @@ mod tests {
             let mut config = super::super::spec::template(false);
             config["ociVersion"] = json!(version);
             config["linux"]["resources"]["pids"] = pids;
-            let (spec, _) = parse(config.to_string().as_bytes()).unwrap();
+            let (spec, _) = parse(&mut config.to_string().into_bytes()).unwrap();
             let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap().clone();
             resources.pids().as_ref().map(|pids| pids.limit())
         };
@@ -788,7 +802,7 @@ mod tests {
         ] {
             let mut config = super::super::spec::template(false);
             config["process"]["user"] = user.clone();
-            let error = parse(config.to_string().as_bytes()).unwrap_err().to_string();
+            let error = parse(&mut config.to_string().into_bytes()).unwrap_err().to_string();
             assert!(error.contains("4294967295 is no id"), "{user}: {error}");
             let error = process(config["process"].to_string().as_bytes()).unwrap_err().to_string();
             assert!(error.contains("4294967295 is no id"), "{user}: {error}");
@@ -1037,7 +1051,7 @@ mod tests {
         spec["process"]["args"] = json!([]);
         spec["process"]["cwd"] = json!("x");
         spec["linux"]["netDevices"] = json!({"a/b": {}});
-        let error = format!("{:#}", parse(&serde_json::to_vec(&spec).unwrap()).unwrap_err());
+        let error = format!("{:#}", parse(&mut serde_json::to_vec(&spec).unwrap()).unwrap_err());
         assert_eq!(error.lines().count(), 3, "{error}");
     }
 
@@ -1097,7 +1111,7 @@ mod tests {
         whole["process"]["capabilities"]["bounding"] = json!(["CAP_FLY"]);
         whole["root"]["path"] = json!(7);
         whole["hooks"] = json!({"prestop": []});
-        let error = parse(&serde_json::to_vec(&whole).unwrap()).unwrap_err().to_string();
+        let error = parse(&mut serde_json::to_vec(&whole).unwrap()).unwrap_err().to_string();
         assert!(error.contains("root.path"), "{error}");
         let error =
             process(b"{\"cwd\": \"/\", \"args\": [\"a\"],\n \"user\": {\"uid\": \"root\", \"gid\": 0}}").unwrap_err();

@@ -91,7 +91,7 @@ mod tests {
     fn both_templates_are_accepted_by_bookend_itself() {
         for rootless in [false, true] {
             let raw = serde_json::to_vec(&template(rootless)).unwrap();
-            let (_, warnings) = config::parse(&raw).unwrap();
+            let (_, warnings) = config::parse(&mut raw.clone()).unwrap();
             assert!(warnings.is_empty(), "{warnings:?}");
         }
     }

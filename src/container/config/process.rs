@@ -126,6 +126,11 @@ impl Check<'_> {
 /// Writes a checked process as `oci_spec` reads it, where it does not read what the specification says. Whether that changed it.
 pub(super) fn adapt(process: &mut Value) -> bool {
     let mut changed = false;
+    if let Some(process) = process.as_object_mut().filter(|process| process.get("user").is_none_or(Value::is_null)) {
+        // As runc: root, in a container whose configuration says nothing.
+        process.insert("user".to_owned(), serde_json::json!({ "uid": 0, "gid": 0 }));
+        changed = true;
+    }
     for flag in process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut).into_iter().flatten() {
         let other = SCHEDULER_FLAGS.iter().find(|(name, other)| flag == name && name != other);
         if let Some((_, other)) = other {
@@ -155,6 +160,13 @@ mod tests {
     fn says(pointer: &str, value: serde_json::Value, words: &str) {
         let error = refused(pointer, value);
         assert!(error.lines().any(|line| line.trim_start().starts_with(words)), "{error}");
+    }
+
+    #[test]
+    fn who_says_nothing_of_a_user_means_root() {
+        let (spec, warnings) = with("/process/user", serde_json::Value::Null).unwrap();
+        let user = spec.process().as_ref().unwrap().user().clone();
+        assert_eq!((user.uid(), user.gid(), warnings), (0, 0, vec![]));
     }
 
     #[test]

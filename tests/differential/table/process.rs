@@ -69,6 +69,11 @@ pub fn cases() -> Vec<Case> {
             ]),
         ),
         process("no limits", "rlimits", Value::Null),
+        process("no user", "user", Value::Null),
+        case("keys in other letters", |c| {
+            c["process"]["nonewprivileges"] = c["process"].as_object_mut().unwrap().remove("noNewPrivileges").unwrap();
+            c["root"] = json!({ "Path": c["root"]["path"], "readOnly": true });
+        }),
         process("a console size without a terminal", "consoleSize", json!({ "height": 10, "width": 20 })),
         process("new privileges", "noNewPrivileges", json!(false)),
     ]

@@ -172,6 +172,9 @@ pub fn exec() -> Vec<Case> {
         inside("exec by a file", "exec --process {D}/process.json {ID}").prepare(
             r#"echo '{"args": ["/bin/sh", "-c", "id; pwd; env"], "cwd": "/etc", "user": {"uid": 5, "gid": 6}, "env": ["PATH=/bin", "A=b"]}' > process.json"#,
         ),
+        inside("exec by a file that says little", "exec --process {D}/process.json {ID}").prepare(
+            r#"echo '{"args": ["/bin/sh", "-c", "id; grep ^Cap /proc/self/status"], "cwd": "/"}' > process.json"#,
+        ),
         inside("exec by a file that is not there", "exec --process {D}/process.json {ID}"),
         inside("exec by a file that is no JSON", "exec --process {D}/process.json {ID}").prepare("echo '{' > process.json"),
         inside("exec by a file without arguments", "exec --process {D}/process.json {ID}").prepare(r#"echo '{"cwd": "/"}' > process.json"#),
