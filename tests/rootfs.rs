@@ -805,6 +805,8 @@ fn s_26_the_hosts_mount_table_is_as_before_whatever_is_shared() {
         let output = case.run("echo ran; busybox awk '$5 == \"/\" {print $0}' /proc/self/mountinfo");
         assert!(output.starts_with("ran\n"), "{propagation}: {output}");
         assert_eq!(output.contains("shared:"), propagation == "rshared", "{propagation}: {output}");
+        // config-linux.md "Rootfs Mount Propagation": then the host's later mounts are received.
+        assert_eq!(output.contains("master:"), propagation == "rslave", "{propagation}: {output}");
         let table = |name: &str| fs::read_to_string(case.dir.path().join(name)).unwrap();
         assert!(!table("table.before").is_empty());
         assert_eq!(table("table.before"), table("table.after"), "{propagation}");

@@ -154,7 +154,7 @@ pub fn prepare(
         .map_err(io::Error::from)
         .context("cut the mounts off from the host's")?;
     let (root_place, root) = sources.root.mount().context("root file system")?;
-    let root = attach_root(root, root_place)
+    let root = attach_root(root, root_place, root_propagation(config))
         .with_context(|| format!("mount the root file system {}", bundle.rootfs().display()))?;
 
     let late = mounts::make_all(&root.0, config, sources.binds, cgroup, options)?;
@@ -192,12 +192,14 @@ impl Prepared {
     }
 }
 
-/// Mounts the root on itself: pivot_root wants a mount, and a private one, so that nothing below shows on the host.
-fn attach_root(tree: Tree, place: OwnedFd) -> Result<(Root, Tree)> {
+/// Mounts the root on itself: pivot_root wants a mount, and nothing below may show on the host. What the host mounts there shows in
+/// the container only where that is asked for.
+fn attach_root(tree: Tree, place: OwnedFd, propagation: Option<(u64, bool)>) -> Result<(Root, Tree)> {
     if !path::is_directory(&tree)? {
         bail!("not a directory");
     }
-    tree.change_and_attach(&[(MountAttributes::propagation(libc::MS_PRIVATE), true)], place)?;
+    let kind = if matches!(propagation, Some((libc::MS_SLAVE, _))) { libc::MS_SLAVE } else { libc::MS_PRIVATE };
+    tree.change_and_attach(&[(MountAttributes::propagation(kind), true)], place)?;
     let fd = openat(&tree, ".", O_PATH | OFlags::DIRECTORY, Mode::empty())?;
     Ok((Root::new(fd), tree))
 }
