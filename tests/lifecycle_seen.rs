@@ -96,7 +96,8 @@ fn l_03_the_error_of_start_has_the_last_line_of_stderr_cut_and_escaped() {
     c.create().ok();
     let error = c.verb("start").fails(1).stderr;
     assert!(error.contains("PostStartHook failed: exit code 3: bad ") && !error.contains("first"), "{error}");
-    assert!(!error.contains('\u{1b}') && error.len() < 450, "{error:?}");
+    // On a slow machine there are lines about the wait before it.
+    assert!(!error.contains('\u{1b}') && error.lines().last().unwrap().len() < 450, "{error:?}");
     let journal = fs::read_to_string(c.state_dir().join("journal.jsonl")).unwrap();
     assert!(!journal.contains("bad ") && !journal.contains("0000000000000000000000000"), "{journal}");
 
