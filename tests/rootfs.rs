@@ -662,6 +662,22 @@ fn s_02_nothing_may_cover_proc() {
     }
 }
 
+#[test]
+fn the_root_at_another_place_is_a_place_like_others() {
+    let mut case = Case::new(As::Root);
+    if !needs_root("the_root_at_another_place_is_a_place_like_others") {
+        return;
+    }
+    let rootfs = case.rootfs();
+    case.mount("/self", "bind", &rootfs, &["rbind"]);
+    case.mount("/self/below", "tmpfs", Path::new("tmpfs"), &[]);
+    case.config["linux"]["readonlyPaths"] = json!(["/self"]);
+    let output = case.run("echo x > /self/x; echo x > /self/below/x");
+    assert_eq!(output.matches("Read-only file system").count(), 2, "{output}");
+    case.config["linux"]["maskedPaths"] = json!(["/self"]);
+    assert_eq!(case.run("busybox ls -A /self"), "");
+}
+
 /// What is mounted upon the root is not where processes begin.
 #[test]
 fn the_root_can_be_among_the_read_only_paths_and_not_among_the_masked_ones() {

@@ -33,7 +33,7 @@ impl Masks {
             if let Some(place) = root.find(Path::new(path)).with_context(context)?
                 && concerns(&place).with_context(context)?
             {
-                if root.is(&place)? {
+                if is_root(root, &place)? {
                     bail!("mask {path}: it is the root itself; refused");
                 }
                 self.mask(&place).with_context(context)?;
@@ -44,7 +44,7 @@ impl Masks {
             if let Some(place) = root.find(Path::new(path)).with_context(context)?
                 && concerns(&place).with_context(context)?
             {
-                match root.is(&place)? {
+                match is_root(root, &place)? {
                     // What would be put upon the root is not what processes begin at.
                     true => Tree::at(place).change(&MountAttributes::new(READONLY, 0), false).with_context(context)?,
                     false => make_readonly(&place).with_context(context)?,
@@ -68,6 +68,11 @@ impl Masks {
         }
         Ok(())
     }
+}
+
+/// Whether this is where processes begin, and not the same directory mounted at another place.
+fn is_root(root: &Root, place: &OwnedFd) -> io::Result<bool> {
+    Ok(root.is(place)? && root.name_of(place)? == Path::new("/"))
 }
 
 /// Puts a read-only copy of a place on the place, with all that is mounted below.
