@@ -122,6 +122,23 @@ fn s19_a_filter_with_any_flag_denies_what_it_denies_without() {
     }
 }
 
+/// bookend's own calls are not the program's.
+#[test]
+fn a_low_limit_of_open_files_is_set_before_a_filter_that_forbids_to_set_it() {
+    for no_new_privs in [false, true] {
+        let c = filtered(
+            Fixture::busybox().shell("grep 'open files' /proc/self/limits"),
+            denying(&["prlimit64", "setrlimit"], 1),
+            no_new_privs,
+        );
+        let c = c.with(|config| {
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 32, "hard": 32}]);
+        });
+        let limits = c.run().ok().stdout;
+        assert_eq!(limits.split_whitespace().filter(|word| *word == "32").count(), 2, "{no_new_privs}: {limits}");
+    }
+}
+
 #[test]
 fn s19_other_architectures_of_the_machine_are_no_way_around() {
     if cfg!(not(target_arch = "x86_64")) {

@@ -435,7 +435,8 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     let environment = process::environment(process, user::read_passwd, 0);
     let filter = birth.filter.as_ref();
     scheduling::settle(process.exec_cpu_affinity().as_ref())?;
-    process::set_up(process, &birth.nature, groups_denied, filter, link.as_fd())?;
+    let room = process::room(process, filter, birth.options.preserve_fds);
+    process::set_up(process, &birth.nature, groups_denied, filter, link.as_fd(), room)?;
     if let Some(stand_in) = birth.options.instead {
         signals::reset().context("reset signals")?;
         // As execve would: whoever listens takes it for begun.
@@ -445,7 +446,7 @@ fn enter(birth: &Birth<'_>, link: &mut OwnedFd, settle: impl FnOnce() -> Result<
     let program = process::look_up(process, &environment)?;
     signals::reset().context("reset signals")?;
     process::filter_at(Moment::BeforeReady, process, filter, link.as_fd())?;
-    limits::apply_last(process)?;
+    limits::apply_last(process, room)?;
     process::filter_at(Moment::Last, process, filter, link.as_fd())?;
     Ok(process::exec(&program, process, &environment)?)
 }

@@ -54,6 +54,11 @@ pub struct Ends {
 }
 
 impl Birth<'_> {
+    /// How many descriptors are passed on to the program.
+    fn passed(&self) -> u32 {
+        self.options.preserve_fds + self.listen_fds
+    }
+
     fn config(&self) -> &Spec {
         &self.bundle.config
     }
@@ -135,7 +140,8 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     let environment = process::environment(birth.process(), user::read_passwd, birth.listen_fds);
     let filter = birth.filter;
     scheduling::forget_callers_cpus();
-    process::set_up(birth.process(), birth.nature, groups_denied, filter, link.as_fd())?;
+    let room = process::room(birth.process(), filter, birth.passed());
+    process::set_up(birth.process(), birth.nature, groups_denied, filter, link.as_fd(), room)?;
     if birth.options.dies_with_parent {
         // A change of credentials forgets it, so not before now. A parent that is gone already has closed the link.
         set_parent_death_signal(libc::SIGKILL).context("set the signal for the parent's death")?;
@@ -153,7 +159,7 @@ fn init(birth: &mut Birth<'_>, mut sources: Sources, link: &mut OwnedFd) -> Resu
     drop(namespaces);
     hooks::run(birth.config(), Point::StartContainer, &birth.state, Status::Created, Until::default())?;
     let program = process::look_up(birth.process(), &environment)?;
-    limits::apply_last(birth.process())?;
+    limits::apply_last(birth.process(), room)?;
     link::send(link.as_fd(), &Message::Executing, None)?;
     process::filter_at(Moment::Last, birth.process(), filter, link.as_fd())?;
     Ok(process::exec(&program, birth.process(), &environment)?)
@@ -266,7 +272,7 @@ fn prepare_root(birth: &Birth, sources: Sources) -> Result<Prepared> {
 /// Closes all but the standard descriptors, those passed on purpose, the link, `start.sock` and our namespaces. Their
 /// owners in this memory are never used again: all that follows ends in execve or _exit.
 fn carry_nothing_in(birth: &Birth, link: &mut OwnedFd, namespaces: Held) -> Result<(OwnedFd, Held)> {
-    let first = 3 + (birth.options.preserve_fds + birth.listen_fds) as i32;
+    let first = 3 + birth.passed() as i32;
     let mut kept = vec![birth.listener.as_fd(), link.as_fd()];
     kept.extend(namespaces.iter().map(|(_, namespace)| namespace.as_fd()));
     let mut moved = keep_first(&kept, first)?.into_iter();

@@ -10,25 +10,30 @@ use crate::linux::procfs::Procfs;
 const INFINITY: u64 = u64::MAX;
 
 /// As many open files as we may need ourselves on the way to the program, for hooks above all.
-const ROOM: u64 = 64;
+const OURS: u64 = 64;
 
-/// Sets every rlimit that is configured; one of open files leaves room for us, until `apply_last`.
-pub fn apply(process: &Process) -> Result<()> {
+/// How many open files a process on its way needs, besides those that are passed on to the program.
+pub fn room(passed: u32) -> u64 {
+    OURS + u64::from(passed)
+}
+
+/// Sets every rlimit that is configured; one of open files leaves this room, until `apply_last`.
+pub fn apply(process: &Process, room: u64) -> Result<()> {
     for limit in process.rlimits().iter().flatten() {
-        let room = if leaves_no_room(limit) { ROOM.min(most_files()) } else { 0 };
-        set(limit.typ(), limit.soft().max(room), limit.hard().max(room))?;
+        let least = if leaves_too_little(limit, room) { room.min(most_files()) } else { 0 };
+        set(limit.typ(), limit.soft().max(least), limit.hard().max(least))?;
     }
     Ok(())
 }
 
-/// Lowers the limit of open files to what is configured, where that is too little for us.
-pub fn apply_last(process: &Process) -> Result<()> {
-    let limits = process.rlimits().iter().flatten();
-    limits.filter(|limit| leaves_no_room(limit)).try_for_each(|limit| set(limit.typ(), limit.soft(), limit.hard()))
+/// Lowers the limit of open files to what is configured, where that leaves less than this room.
+pub fn apply_last(process: &Process, room: u64) -> Result<()> {
+    let limits = process.rlimits().iter().flatten().filter(|limit| leaves_too_little(limit, room));
+    limits.into_iter().try_for_each(|limit| set(limit.typ(), limit.soft(), limit.hard()))
 }
 
-fn leaves_no_room(limit: &PosixRlimit) -> bool {
-    limit.typ() == Kind::RlimitNofile && limit.soft() < ROOM
+fn leaves_too_little(limit: &PosixRlimit, room: u64) -> bool {
+    limit.typ() == Kind::RlimitNofile && limit.soft() < room
 }
 
 /// To raise it further takes a right that we may not have.

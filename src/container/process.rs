@@ -29,10 +29,11 @@ pub fn set_up(
     groups_denied: bool,
     filter: Option<&Filter>,
     link: BorrowedFd<'_>,
+    room: u64,
 ) -> Result<()> {
     let wanted = Wanted::new(process.capabilities());
     umask(Mode::from_bits_truncate(process.user().umask().unwrap_or(UMASK)));
-    limits::apply(process)?;
+    limits::apply(process, room)?;
     scheduling::apply(process)?;
     nature.apply()?;
     give_stdio(fd::stdio(), process.user().uid())?;
@@ -53,6 +54,16 @@ pub fn set_up(
         process::set_no_new_privs().context("set no_new_privs")?;
     }
     Ok(())
+}
+
+/// How many open files it needs until the program is executed, besides the `passed` ones. 0 where the limit cannot wait: a filter
+/// would judge the call that sets it.
+pub fn room(process: &Process, filter: Option<&Filter>, passed: u32) -> u64 {
+    let no_new_privs = process.no_new_privileges().unwrap_or(false);
+    match filter.is_none_or(|filter| filter.moment(no_new_privs) == Moment::Last) {
+        true => limits::room(passed),
+        false => 0,
+    }
 }
 
 /// Puts the filter over us, if this is its moment. The verb at the other end of the link gets what the agent needs.
