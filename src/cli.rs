@@ -79,6 +79,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         // Sooner than it must be, so that the command line is parsed once. A failure is told when it is.
         let _ = crate::linux::reexec::protect();
     }
+    let arguments = spelling::ours(&arguments);
     let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&arguments, &error),

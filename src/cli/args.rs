@@ -34,7 +34,6 @@ pub struct Cli {
 impl Cli {
     /// Reads a command line. As with runc's a flag may also say whether it is meant, as in `--detach=true`; help does not show that.
     pub fn read(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-        let arguments = &*super::spelling::ours(arguments);
         match Cli::try_parse_from(arguments) {
             Err(error) if gives_a_flag_a_value(&error) => {
                 let mut whole = Cli::command();

@@ -34,6 +34,10 @@ fn rewritten(arguments: &[OsString]) -> Vec<OsString> {
     let mut words = arguments.iter();
     let mut made: Vec<OsString> = words.next().cloned().into_iter().collect();
     while let Some(word) = words.next() {
+        if word == "--" {
+            made.push(word.clone());
+            break; // the rest is no flags
+        }
         let Some(flag) = Flag::of(word) else {
             made.push(word.clone());
             match command.find_subcommand(word).cloned() {
@@ -149,6 +153,7 @@ mod tests {
             "exec -dt x true",
             "exec -e=A= x true",
             "exec -- x -force",
+            "delete -- -force",
             "kill x -KILL",
             "update --memory-swap -1 x",
             "--root '' list",
