@@ -147,7 +147,10 @@ fn s_03_a_likely_stop_signal_that_is_passed_on_leaves_a_warning() {
     c.call(&["kill", &c.id, "QUIT"]).ok();
     c.verb("wait").ok();
     assert_eq!(c.read("/log"), "quit\n");
-    c.call(&["hooks", &c.id]).ok().says("Skipped").says("container exited after a signal that is not its stop signal");
+    c.call(&["hooks", &c.id])
+        .ok()
+        .says("Skipped")
+        .says("container exited without a stop request, after another signal");
     let warning = c.event("SignalSent");
     assert_eq!(warning["type"], "Warning");
     assert!(warning["message"].as_str().unwrap().contains("bookend/stop-signal"));

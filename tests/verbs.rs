@@ -345,6 +345,10 @@ fn keys_in_other_letters_are_taken_for_what_they_mean_with_a_warning() {
     assert!(exec.stdout.ends_with("1\n") && exec.stderr.contains("Read-only file system"), "{exec:?}");
     c.call(&["delete", "--force", &c.id]).ok();
     assert!(c.rootfs().join("stopped").exists());
+    let bad = Fixture::busybox().with(|config| config["process"]["nonewprivileges"] = json!(true));
+    let bad =
+        bad.with(|config| config["process"].as_object_mut().unwrap().remove("noNewPrivileges").map(drop).unwrap());
+    bad.with(|config| config["hostname"] = json!(5)).create().fails(1).says("config.json: hostname: invalid type");
     let twice = Fixture::busybox().with(|config| config["root"]["readOnly"] = json!(true));
     let twice = twice.with(|config| config["root"]["readonly"] = json!(false));
     twice.create().fails(1).says("root.readOnly: the same as readonly, which is given too");
@@ -969,6 +973,8 @@ fn update_refuses_what_is_no_limit_and_who_is_not_there() {
         std::fs::write(&file, text).unwrap();
         c.call(&["update", "--resources", path, &c.id]).fails(1).says(words);
     }
+    std::fs::write(&file, r#"{"Memory": {"limit": 1000000000}}"#).unwrap();
+    c.call(&["update", "--resources", path, "--memory", "512m", &c.id]).ok().says("Memory: taken as memory");
     c.call(&["update", "--pids-limit", "9", "nosuch"]).fails(1).says("does not exist");
     c.call(&["kill", &c.id, "KILL"]).ok();
     c.wait_for("the end", |c| c.status() == "stopped");

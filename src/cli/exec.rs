@@ -180,7 +180,7 @@ fn keep_labels(process: &mut Process, state: &State, dir: &Path) -> Result<()> {
 pub fn own_process(state: &State, dir: &Path) -> Result<Process> {
     let path = dir.join("config.json");
     let raw = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    let bundle = Bundle::parse(&state.bundle, raw)?;
+    let bundle = Bundle::kept(&state.bundle, raw)?;
     bundle.config.process().clone().context("config.json has no process")
 }
 

@@ -23,6 +23,7 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
         Some(file) => read(file)?,
         None => (json!({}), Vec::new()),
     };
+    let corrected = config::own_letters(&mut wanted)?;
     // Who names both wants both; runc looks at the file alone.
     merge(&mut wanted, of_flags(args));
     // A caller's file may have nothing in it that has changed.
@@ -45,7 +46,7 @@ pub fn run(global: &Global, args: &Update) -> Result<u8> {
     if shares.is_some() && group.is_none() {
         bail!("--l3-cache-schema, --mem-bw-schema: container {} was created without linux.intelRdt", args.id);
     }
-    warnings.iter().for_each(|warning| container.log.warn(warning));
+    corrected.iter().chain(&warnings).for_each(|warning| container.log.warn(warning));
     for (flag, given) in [("--kernel-memory", &args.kernel_memory), ("--kernel-memory-tcp", &args.kernel_memory_tcp)] {
         if given.is_some() {
             container.log.warn(&format!("{flag}: has no effect, kernels have no such limit any more; leave it out"));

@@ -47,11 +47,16 @@ impl Bundle {
         Bundle::parse(&dir, raw)
     }
 
-    /// Does the same with a configuration that is already in memory: the copy in the state directory, or one made by
-    /// `test`.
+    /// Does the same with a configuration that is already in memory.
     pub fn parse(dir: &Path, mut raw: Vec<u8>) -> Result<Bundle> {
         let name = dir.join("config.json");
         let (config, warnings) = config::parse(&mut raw).with_context(|| format!("parse {}", name.display()))?;
+        Ok(Bundle { dir: dir.to_owned(), config, raw, warnings })
+    }
+
+    /// The same with the copy of a container that exists.
+    pub fn kept(dir: &Path, mut raw: Vec<u8>) -> Result<Bundle> {
+        let (config, warnings) = config::kept(&mut raw).context("parse the config.json of the container")?;
         Ok(Bundle { dir: dir.to_owned(), config, raw, warnings })
     }
 
@@ -130,6 +135,16 @@ mod tests {
         nix::unistd::mkfifo(&dir.path().join("config.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let error = format!("{:#}", Bundle::load(dir.path()).unwrap_err());
         assert!(error.ends_with("config.json: not a regular file"), "{error}");
+    }
+
+    #[test]
+    fn what_a_container_was_made_by_is_read_by_the_rules_of_then() {
+        let mut config = crate::container::spec::template(false);
+        config["process"]["rlimits"] = serde_json::json!([{"type": "RLIMIT_CORE", "hard": 5}]);
+        let raw = serde_json::to_vec(&config).unwrap();
+        assert!(Bundle::parse(Path::new("/b"), raw.clone()).is_err());
+        Bundle::kept(Path::new("/b"), raw).unwrap();
+        assert!(Bundle::kept(Path::new("/b"), b"{".to_vec()).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Capabilities: the five sets, exactly as configured (S10).
+//! Capabilities: the five sets as configured (S10), less what bookend does not have itself.
 
 use anyhow::{Context, Result};
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};

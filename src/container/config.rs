@@ -18,7 +18,7 @@ use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use serde_json::Value;
 
 pub(in crate::container) use self::linux::{MEMORY_FLAGS, MEMORY_MODES};
-use self::place::{in_field, placed, positioned};
+use self::place::{in_field, placed, positioned, without_position};
 use crate::container::rootfs;
 use crate::lifecycle::tree::nearest;
 
@@ -62,12 +62,29 @@ const IPC_SYSCTLS: [&str; 11] = [
 /// Reads and checks a configuration. Gives it with the warnings; the error lists all problems, one a line. Where keys are not in
 /// their own letters, `raw` has them corrected afterwards.
 pub fn parse(raw: &mut Vec<u8>) -> Result<(Spec, Vec<String>)> {
+    read(raw, Strictness::All)
+}
+
+/// Reads the configuration of a container that exists: it was checked when that was created, by the rules of then.
+pub fn kept(raw: &mut Vec<u8>) -> Result<(Spec, Vec<String>)> {
+    read(raw, Strictness::Readable)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    All,
+    Readable,
+}
+
+fn read(raw: &mut Vec<u8>, strictness: Strictness) -> Result<(Spec, Vec<String>)> {
     let mut json = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
     let mut warnings = letters::correct(&mut json)?;
     if !warnings.is_empty() {
         *raw = serde_json::to_vec(&json)?;
     }
-    let (spec, others) = parse_value(json, Some(raw)).map_err(|error| placed::<Spec>(error, raw, ""))?;
+    let read = parse_value(json, Some(raw), strictness).map_err(|error| placed::<Spec>(error, raw, ""));
+    // The place would be one in a text that nobody has seen.
+    let (spec, others) = if warnings.is_empty() { read } else { read.map_err(without_position) }?;
     warnings.extend(others);
     Ok((spec, warnings))
 }
@@ -77,13 +94,15 @@ pub fn process(raw: &[u8]) -> Result<(Process, Vec<String>)> {
     let mut whole = super::spec::template(false);
     whole["process"] = serde_json::from_slice(raw).map_err(|error| positioned(&error))?;
     let mut warnings = letters::correct(&mut whole)?;
-    let (spec, others) = parse_value(whole, None).map_err(|error| placed::<Process>(error, raw, "process"))?;
+    let own = if warnings.is_empty() { raw } else { &serde_json::to_vec(&whole["process"])? };
+    let read = parse_value(whole, None, Strictness::All).map_err(|error| placed::<Process>(error, own, "process"));
+    let (spec, others) = if warnings.is_empty() { read } else { read.map_err(without_position) }?;
     warnings.extend(others);
     Ok((spec.process().clone().expect("the checks demand process"), warnings))
 }
 
 /// `raw` is where `json` was read from, for the positions in errors.
-fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>)> {
+fn parse_value(mut json: Value, raw: Option<&[u8]>, strictness: Strictness) -> Result<(Spec, Vec<String>)> {
     if !json.is_object() {
         bail!("not a JSON object");
     }
@@ -94,7 +113,7 @@ fn parse_value(mut json: Value, raw: Option<&[u8]>) -> Result<(Spec, Vec<String>
     let mut check = Check { json: &json, problems: Vec::new(), warnings: Vec::new() };
     check.all();
     let (problems, unused) = (check.problems, check.warnings);
-    if !problems.is_empty() {
+    if strictness == Strictness::All && !problems.is_empty() {
         bail!("{}", problems.join("\n  "));
     }
     let without_pids = is_without_pids(&json);
@@ -134,6 +153,11 @@ fn put_mounts_below_the_root(spec: &mut Spec) {
     }
 }
 
+/// Writes the keys of `linux.resources` in their own letters. Gives a warning for each that was not.
+pub fn own_letters(resources: &mut Value) -> Result<Vec<String>> {
+    letters::correct(resources)
+}
+
 /// `linux.resources` by itself, as `update` gets it: the same rules hold for it. Gives it with the warnings. `raw` is the text
 /// that it came from, where it did.
 ///
@@ -142,8 +166,6 @@ fn put_mounts_below_the_root(spec: &mut Spec) {
 pub fn resources(given: &Value, raw: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     const FIELDS: [&str; 9] =
         ["blockIO", "cpu", "devices", "hugepageLimits", "memory", "network", "pids", "rdma", "unified"];
-    let mut given = given.clone();
-    let corrected = letters::correct(&mut given)?;
     let names: Vec<&str> = given.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let unknown: Vec<&str> = names.iter().copied().filter(|name| !FIELDS.contains(name)).collect();
     if !names.is_empty() && unknown.len() == names.len() {
@@ -151,9 +173,8 @@ pub fn resources(given: &Value, raw: &[u8]) -> Result<(LinuxResources, Vec<Strin
     }
     let mut whole = super::spec::template(false);
     whole["linux"]["resources"] = given.clone();
-    let (spec, mut warnings) =
-        parse_value(whole, None).map_err(|error| placed::<LinuxResources>(error, raw, "linux.resources"))?;
-    warnings.extend(corrected);
+    let (spec, mut warnings) = parse_value(whole, None, Strictness::All)
+        .map_err(|error| placed::<LinuxResources>(error, raw, "linux.resources"))?;
     warnings.extend(unknown.iter().map(|name| format!("{}: not of linux.resources, ignored", name.escape_debug())));
     let linux = spec.linux().as_ref();
     Ok((linux.and_then(|linux| linux.resources().clone()).unwrap_or_default(), warnings))
@@ -714,7 +735,8 @@ impl<'a> Check<'a> {
                 }
                 for (at, variable) in hook["env"].as_array().into_iter().flatten().enumerate() {
                     if variable.as_str().is_some_and(|variable| !variable.contains('=')) {
-                        self.problem(&format!("{list}[{index}].env[{at}]"), format!("{variable} is not NAME=VALUE"));
+                        let warning = format!("{list}[{index}].env[{at}]: {variable} is not NAME=VALUE, left out");
+                        self.warnings.push(warning);
                     }
                 }
                 if hook["timeout"].as_i64().is_some_and(|timeout| timeout <= 0) {
@@ -864,11 +886,6 @@ mod tests {
             ("/process/consoleSize", json!({"height": 65536, "width": 1}), "process.consoleSize.height: 65536 is more"),
             ("/root/path", json!(""), "root.path: missing or empty"),
             ("/hooks", json!({"poststop": [{"path": "x"}]}), "hooks.poststop[0].path: \"x\" is not an absolute path"),
-            (
-                "/hooks",
-                json!({"poststop": [{"path": "/x", "env": ["A=b", "DEBUG"]}]}),
-                "hooks.poststop[0].env[1]: \"DEBUG\" is not NAME=VALUE",
-            ),
             ("/windows", json!({"layerFolders": ["x"]}), "windows: bookend runs Linux containers only"),
         ]);
     }
@@ -1068,6 +1085,14 @@ mod tests {
     fn the_monitoring_of_older_specifications_is_left_out_with_a_warning() {
         let (_, warnings) = with("/linux/intelRdt", json!({"enableCMT": true, "enableMBM": false})).unwrap();
         assert_eq!(warnings, ["linux.intelRdt.enableCMT: without effect since version 1.3; use enableMonitoring"]);
+    }
+
+    /// Whoever makes hooks from an environment of its own would be refused every container.
+    #[test]
+    fn a_variable_of_a_hook_without_a_value_is_left_out_with_a_warning() {
+        let hooks = json!({"poststop": [{"path": "/x", "env": ["A=b", "DEBUG"]}]});
+        let (_, warnings) = with("/hooks", hooks).unwrap();
+        assert_eq!(warnings, ["hooks.poststop[0].env[1]: \"DEBUG\" is not NAME=VALUE, left out"]);
     }
 
     #[test]

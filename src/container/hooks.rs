@@ -142,7 +142,7 @@ pub fn poststop(state: &State, dir: &Path, ended_by: Option<BorrowedFd<'_>>) -> 
 /// The configuration as it was at `create`.
 pub fn snapshot(state: &State, dir: &Path) -> Result<Spec> {
     let (_, raw) = read_snapshot(dir)?;
-    Ok(Bundle::parse(&state.bundle, raw)?.config)
+    Ok(Bundle::kept(&state.bundle, raw)?.config)
 }
 
 /// The hooks of that configuration. The rest, which was checked then, is skipped.

@@ -155,7 +155,7 @@ impl Memory {
             Memory { executed: false, pre_start_failed: true, .. } => "preStart failed",
             Memory { executed: false, .. } => "the ENTRYPOINT was never executed",
             Memory { stop_requested: true, .. } => "container exited before the hook's turn",
-            Memory { passed_on: true, .. } => "container exited after a signal that is not its stop signal",
+            Memory { passed_on: true, .. } => "container exited without a stop request, after another signal",
             _ => "container exited without a stop request",
         }
     }

@@ -46,7 +46,9 @@ fn walk(json: &mut Value, path: &mut String, of_the_user: bool, warnings: &mut V
             if !of_the_user {
                 correct_keys(object, path, warnings)?;
             }
-            for (key, value) in object.iter_mut().filter(|(_, value)| value.is_object() || value.is_array()) {
+            // What the specification does not know is none of our business.
+            let concerns = |key: &str| of_the_user || FIELDS.binary_search(&key).is_ok();
+            for (key, value) in object.iter_mut().filter(|(key, _)| concerns(key)) {
                 *path += &format!("{}{}", if length == 0 { "" } else { "." }, key.escape_debug());
                 walk(value, path, !of_the_user && OF_THE_USER.contains(&key.as_str()), warnings)?;
                 path.truncate(length);
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn names_of_the_user_and_fields_that_nobody_knows_stay() {
         let same = json!({
-            "annotations": {"Path": "x"}, "x.y": {"Z": 1}, "linux": {"sysctl": {"TYPE": "x"}, "netDevices": {"Root": {}}},
+            "annotations": {"Path": "x"}, "x.y": {"Name": 1, "name": {"Root": 2}}, "linux": {"sysctl": {"TYPE": "x"}, "netDevices": {"Root": {}}},
         });
         let mut json = same.clone();
         assert_eq!((correct(&mut json).unwrap(), json), (vec![], same));

@@ -34,6 +34,15 @@ pub(super) fn in_field(error: &serde_json::Error, raw: &[u8], base: &str) -> Err
     anyhow!("line {} column {}: {field}: {}", error.line(), error.column(), cause(error))
 }
 
+/// The words of `positioned` and `in_field` without the position.
+pub(super) fn without_position(error: Error) -> Error {
+    let text = error.to_string();
+    match text.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
+        Some((_, rest)) => anyhow!("{rest}"),
+        None => error,
+    }
+}
+
 fn cause(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = format!(" at line {} column {}", error.line(), error.column());
