@@ -973,8 +973,6 @@ fn update_refuses_what_is_no_limit_and_who_is_not_there() {
         std::fs::write(&file, text).unwrap();
         c.call(&["update", "--resources", path, &c.id]).fails(1).says(words);
     }
-    std::fs::write(&file, r#"{"Memory": {"limit": 1000000000}}"#).unwrap();
-    c.call(&["update", "--resources", path, "--memory", "512m", &c.id]).ok().says("Memory: taken as memory");
     c.call(&["update", "--pids-limit", "9", "nosuch"]).fails(1).says("does not exist");
     c.call(&["kill", &c.id, "KILL"]).ok();
     c.wait_for("the end", |c| c.status() == "stopped");
@@ -985,6 +983,18 @@ fn update_refuses_what_is_no_limit_and_who_is_not_there() {
     }
     c.verb("resume").fails(1).says("container not paused: it is stopped");
     c.verb("start").fails(1).says("cannot start a container that has stopped");
+}
+
+#[test]
+fn keys_in_other_letters_are_corrected_before_the_flags_of_update_count() {
+    if !needs_root("keys_in_other_letters_are_corrected_before_the_flags_of_update_count") {
+        return; // a user's container may have no control group
+    }
+    let c = Fixture::busybox().started();
+    let file = c.scratch.path().join("limits.json");
+    std::fs::write(&file, r#"{"Memory": {"limit": 1000000000}}"#).unwrap();
+    let args = ["update", "--resources", file.to_str().unwrap(), "--memory", "512m", &c.id];
+    c.call(&args).ok().says("Memory: taken as memory");
 }
 
 #[test]
