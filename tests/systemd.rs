@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use common::{Fixture, Output, is_root, needs_systemd};
+use common::{Fixture, Output, is_root, needs_root, needs_systemd};
 
 fn with_systemd(resources: serde_json::Value) -> Fixture {
     let c = Fixture::busybox();
@@ -134,7 +134,10 @@ fn hooks_run_in_the_scope_and_after_it() {
 /// The word comes from the container, and the service's main process is its ENTRYPOINT, though bookend has ended.
 #[test]
 fn a_service_of_type_notify_is_active_when_its_container_says_that_it_is_ready() {
-    if !needs_systemd("a_service_of_type_notify_is_active_when_its_container_says_that_it_is_ready") {
+    let test = "a_service_of_type_notify_is_active_when_its_container_says_that_it_is_ready";
+    // A user's service ends with bookend: the user's systemd does not take the word for another main process, presumably since it
+    // is in another cgroup.
+    if !needs_systemd(test) || !needs_root(test) {
         return;
     }
     let say_ready = "ln -sf $NOTIFY_SOCKET /dev/log; logger \"$(printf 'x\nREADY=1\nx')\"";
@@ -142,30 +145,20 @@ fn a_service_of_type_notify_is_active_when_its_container_says_that_it_is_ready()
     let c = Fixture::busybox().shell(&format!("{wait}; touch /before; {say_ready}; exec /bin/entrypoint"));
     c.write();
     let unit = format!("bt-{}.service", c.id);
-    let manager = || (!is_root()).then_some("--user");
     let mut service = Command::new("systemd-run");
-    service.args(manager()).args([
-        "--quiet",
-        "--collect",
-        "-p",
-        "Type=notify",
-        "-p",
-        "NotifyAccess=all",
-        "--unit",
-        &unit,
-    ]);
+    service.args(["--quiet", "--collect", "-p", "Type=notify", "-p", "NotifyAccess=all", "--unit", &unit]);
     service.arg(common::bookend()).arg("--root").arg(c.root()).args(["run", "--detach", "--bundle"]);
     service.arg(c.bundle()).arg(&c.id);
     common::finish(service, &c.scratch).ok();
     assert!(c.rootfs().join("before").exists());
     let show = |name: &str| {
         let mut systemctl = Command::new("systemctl");
-        systemctl.args(manager()).args(["show", "--value", "--property", name, &unit]);
+        systemctl.args(["show", "--value", "--property", name, &unit]);
         common::finish(systemctl, &c.scratch).ok().stdout.trim().to_owned()
     };
     assert_eq!((show("ActiveState"), show("MainPID")), ("active".to_owned(), c.pid().to_string()));
     let mut stop = Command::new("systemctl");
-    stop.args(manager()).args(["stop", &unit]);
+    stop.args(["stop", &unit]);
     common::finish(stop, &c.scratch).ok();
     c.wait_for("the end", |c| c.status() == "stopped");
 }
