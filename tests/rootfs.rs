@@ -670,10 +670,10 @@ fn s_02_nothing_may_cover_proc() {
 
 #[test]
 fn the_root_at_another_place_is_a_place_like_others() {
-    let mut case = Case::new(As::Root);
     if !needs_root("the_root_at_another_place_is_a_place_like_others") {
         return;
     }
+    let mut case = Case::new(As::Root);
     let rootfs = case.rootfs();
     case.mount("/self", "bind", &rootfs, &["rbind"]);
     case.mount("/self/below", "tmpfs", Path::new("tmpfs"), &[]);

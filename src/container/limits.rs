@@ -28,8 +28,8 @@ pub fn apply(process: &Process, room: u64) -> Result<()> {
 
 /// Lowers the limit of open files to what is configured, where that leaves less than this room.
 pub fn apply_last(process: &Process, room: u64) -> Result<()> {
-    let limits = process.rlimits().iter().flatten().filter(|limit| leaves_too_little(limit, room));
-    limits.into_iter().try_for_each(|limit| set(limit.typ(), limit.soft(), limit.hard()))
+    let mut limits = process.rlimits().iter().flatten().filter(|limit| leaves_too_little(limit, room));
+    limits.try_for_each(|limit| set(limit.typ(), limit.soft(), limit.hard()))
 }
 
 fn leaves_too_little(limit: &PosixRlimit, room: u64) -> bool {

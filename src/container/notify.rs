@@ -214,6 +214,7 @@ mod tests {
         let barrier = std::thread::spawn(move || Manager::named(path.as_os_str()).unwrap().barrier().unwrap());
         let mut buffer = [0; 100];
         poll(&mut [PollFd::new(manager.as_fd(), PollFlags::POLLIN)], PollTimeout::from(HEARING)).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(200)); // it would have ended by now
         assert!(!barrier.is_finished());
         let length = manager.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"BARRIER=1");
