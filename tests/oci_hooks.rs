@@ -251,6 +251,31 @@ fn delete_force_ends_a_container_whose_hook_hangs() {
     }
 }
 
+/// As every other end of init: not the code of an execve that failed.
+#[test]
+fn h7_an_init_that_is_killed_between_its_start_and_its_execve_has_its_code() {
+    let hangs = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo hangs > /tmp/hangs; exec sleep 1000"]});
+    let container =
+        || with_hook(Fixture::busybox().hook("postStop", "echo post >> /post"), "startContainer", hangs.clone());
+    let kill = |c: &Fixture| {
+        c.wait_for("the hook", |c| c.read("/tmp/hangs") == "hangs\n");
+        Command::new("sh").arg("-c").arg(format!("kill -9 {}", c.pid())).status().unwrap();
+    };
+    let c = container();
+    c.create().ok();
+    let start = c.spawn(&["start", &c.id]);
+    kill(&c);
+    start.wait().fails(1).says("container exited (SIGKILL) before its ENTRYPOINT was executed");
+    c.verb("wait").fails(137);
+    assert_eq!(c.event("Exited")["signal"], "SIGKILL");
+    assert_eq!(c.read("/post"), "post\n", "O-02");
+
+    let c = container();
+    let run = c.spawn_run();
+    kill(&c);
+    run.wait().fails(137).says("before its ENTRYPOINT was executed");
+}
+
 #[test]
 fn a_container_that_is_being_created_is_not_said_to_have_lost_its_supervisor() {
     let c = Fixture::busybox().hook("preStop", "true");

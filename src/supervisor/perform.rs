@@ -165,6 +165,7 @@ impl Supervisor {
             Heard::Executed => return self.executed(),
             // A predecessor's word came before ours (S-28).
             Heard::Gone if start::waits(&self.dir) == Waiting::NoMore && self.init_goes_on() => return self.executed(),
+            Heard::Gone if self.struck_by.is_none() && !self.init_goes_on() => return, // its exit says what it died of
             Heard::Gone => self.struck_by.map_or_else(Heard::nothing, Heard::interrupted),
             Heard::Failed(error) => error,
         };
