@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -104,7 +104,7 @@ impl Heard {
 pub struct Word {
     link: OwnedFd,
     /// The name of the socket, for the time after.
-    name: std::path::PathBuf,
+    name: PathBuf,
     executing: bool,
 }
 
@@ -116,9 +116,17 @@ impl Word {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ECONNREFUSED)) => return Ok(None),
             link => link.map_err(|error| failed(format!("connect {}: {error}", name.display())))?,
         };
-        link::send(link.as_fd(), &Message::Start, None)
-            .map_err(|error| failed(format!("tell init to start: {error:#}")))?;
-        Ok(Some(Word { link, name, executing: false }))
+        Word::over(link, name).map(Some)
+    }
+
+    fn over(link: OwnedFd, name: PathBuf) -> std::result::Result<Word, StartError> {
+        let errno = |error: &anyhow::Error| error.downcast_ref().and_then(io::Error::raw_os_error);
+        match link::send(link.as_fd(), &Message::Start, None) {
+            // Init is gone since we connected: that is what will be heard.
+            Err(error) if matches!(errno(&error), Some(libc::EPIPE | libc::ECONNRESET)) => {}
+            sent => sent.map_err(|error| failed(format!("tell init to start: {error:#}")))?,
+        }
+        Ok(Word { link, name, executing: false })
     }
 
     /// Waits for one thing that init says; what came of it, once that is known.
@@ -162,9 +170,11 @@ pub enum Waiting {
 
 /// Asks the socket itself, since whoever should have removed its name may have been killed.
 pub fn waits(dir: &Path) -> Waiting {
+    // The older name first: the other may take its place between the two looks.
+    let setting_up = dir.join(SETTING_UP).exists();
     match reach(dir, READY) {
         Ok(_) => Waiting::Yes,
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) && dir.join(SETTING_UP).exists() => Waiting::NotYet,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) && setting_up => Waiting::NotYet,
         // A full queue: somebody is there.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Waiting::Yes,
         Err(_) => Waiting::NoMore,
@@ -219,4 +229,17 @@ fn new_socket(flags: SockFlag) -> io::Result<OwnedFd> {
 /// Long roots pass the 108 bytes of a socket address this way.
 fn address(dir: BorrowedFd<'_>, name: &str) -> io::Result<UnixAddr> {
     Ok(UnixAddr::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()).as_str())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_init_that_is_gone_before_it_is_told_is_heard_of_as_gone() {
+        let (ours, theirs) = link::pair().unwrap();
+        drop(theirs);
+        let mut word = Word::over(ours, PathBuf::from("/nowhere")).unwrap();
+        assert_eq!(word.hear(), Some(Heard::Gone));
+    }
 }
