@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -249,6 +249,29 @@ fn delete_force_ends_a_container_whose_hook_hangs() {
             c.assert_nothing_left();
         }
     }
+}
+
+#[test]
+fn delete_force_ends_a_create_that_has_no_init_yet() {
+    if !needs_root("delete_force_ends_a_create_that_has_no_init_yet") {
+        return;
+    }
+    let c = Fixture::busybox();
+    let path = script(&c, "hook", "exec sleep 1000");
+    let c = with_hook(c, "createRuntime", json!({"path": path}));
+    c.write();
+    // The link to init is made after everything else is written down, and before init.
+    let mut create = Command::new("strace");
+    create.args(["-qq", "-o", "/dev/null", "-e", "trace=socketpair"]);
+    create.args(["-e", "inject=socketpair:delay_enter=1500000"]);
+    create.arg(common::bookend()).arg("--root").arg(c.root()).args(["create", "--bundle"]).arg(c.bundle()).arg(&c.id);
+    let mut create = create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    c.wait_for("the container's directory", |c| c.state_dir().join("identity.json").exists());
+    let identity = fs::read_to_string(c.state_dir().join("identity.json")).unwrap();
+    assert!(identity.contains("\"pid\":0"), "{identity}");
+    c.call(&["delete", "--force", &c.id]).ok();
+    assert!(!create.wait().unwrap().success());
+    c.assert_nothing_left();
 }
 
 /// As every other end of init: not the code of an execve that failed.

@@ -38,7 +38,8 @@ fn delete_there(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String
     if !force {
         State::load(root, id)?;
     }
-    // A `create` or `start` has it that waits for a hook which may never end: it gives up when init is gone.
+    // A `create` or `start` has it that waits for a hook which may never end: it gives up when init is gone. A `create` may
+    // have no init yet.
     let _lock = match force {
         true => state::lock_after(&dir, || kill_early(&dir))?,
         false => state::lock(&dir)?,
@@ -75,11 +76,13 @@ fn delete_there(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String
     Ok(warnings)
 }
 
-/// Kills an init that somebody else is about to raise or start. Where that fails, it is they who end it.
-fn kill_early(dir: &Path) {
-    if let Some(init) = Identity::load(dir).ok().and_then(|identity| identity.init.live()) {
+/// Kills an init that somebody else is about to raise or start: whether there was one. Where that fails, it is they who end it.
+fn kill_early(dir: &Path) -> bool {
+    let init = Identity::load(dir).ok().and_then(|identity| identity.init.live());
+    init.is_some_and(|init| {
         let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
-    }
+        true
+    })
 }
 
 /// Kills init and everything in the cgroup, and waits until they have ended.

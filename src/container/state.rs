@@ -321,30 +321,33 @@ impl AsFd for Lock {
 
 /// Waits for the lock of a container's state directory. `NotFound` where the directory is gone, or went while we waited.
 pub fn lock(dir: &Path) -> Result<Lock> {
-    lock_after(dir, || {})
+    lock_after(dir, || true)
 }
 
-/// The same, where whoever has it may wait for something to which we put an end first.
-pub fn lock_after(dir: &Path, end: impl FnOnce()) -> Result<Lock> {
+/// The same, where whoever has it may wait for something to which `end` puts an end: asked until it says that it has.
+pub fn lock_after(dir: &Path, mut end: impl FnMut() -> bool) -> Result<Lock> {
     let path = dir.join("lock");
     let gone = || match dir.file_name().and_then(|name| name.to_str()).map(str::parse) {
         Some(Ok(id)) => anyhow!(ContainerError::NotFound(id)),
         _ => anyhow!("{} does not exist", dir.display()),
     };
-    let file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path) {
+    let mut file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
+    {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(gone()),
         file => file.with_context(|| format!("open {}", path.display()))?,
     };
-    let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .or_else(|(file, errno)| match errno {
-            Errno::EWOULDBLOCK => {
-                end();
-                Flock::lock(file, FlockArg::LockExclusive)
-            }
-            _ => Err((file, errno)),
-        })
-        .map_err(|(_, errno)| errno)
-        .with_context(|| format!("lock {}", path.display()))?;
+    let mut how = FlockArg::LockExclusiveNonblock;
+    let held = loop {
+        match Flock::lock(file, how) {
+            Ok(held) => break held,
+            Err((back, Errno::EWOULDBLOCK)) => file = back,
+            Err((_, errno)) => return Err(errno).with_context(|| format!("lock {}", path.display())),
+        }
+        match end() {
+            true => how = FlockArg::LockExclusive,
+            false => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+    };
     // Whoever held it before may have deleted the container, and another may have been made since.
     let ours = held.metadata().with_context(|| format!("stat {}", path.display()))?;
     match fs::metadata(&path) {
