@@ -3,6 +3,8 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use common::{Fixture, Output, cgroups_named};
 use nix::sys::signal::{Signal, kill};
@@ -29,8 +31,11 @@ fn kill_supervisor(c: &Fixture) {
     let found = processes(c, "supervise");
     assert_eq!(found.len(), 1, "supervisors");
     kill(Pid::from_raw(found[0]), Signal::SIGKILL).unwrap();
-    // A verb that waits has started the next one by then.
-    c.wait_for("the supervisor's end", |c| !processes(c, "supervise").contains(&found[0]));
+    // Its memory is gone before its socket is. A verb that waits has started the next one by then.
+    c.wait_for("the supervisor's end", |c| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", found[0])).unwrap_or_default();
+        (stat.is_empty() || stat.contains(") Z ")) && !processes(c, "supervise").contains(&found[0])
+    });
 }
 
 /// How often a reason was told.
@@ -56,6 +61,11 @@ fn go(c: &Fixture, name: &str) {
 /// An ENTRYPOINT that says which signals come, and exits with 0 on SIGTERM.
 const TALKS: &str = "trap 'echo term >> /ran; exit 0' TERM; echo up >> /ran; while :; do sleep 0.05; done";
 
+/// It has its trap by then.
+fn wait_until_it_talks(c: &Fixture) {
+    c.wait_for("the ENTRYPOINT's word", |c| c.read("/ran").contains("up"));
+}
+
 // ── S-27 ──
 
 #[test]
@@ -75,7 +85,8 @@ fn s_27_the_entrypoint_lives_on_and_every_verb_that_needs_a_supervisor_starts_on
     let stopped = c.stop().ok();
     assert!(stopped.stdout.contains("exit code 0") || stopped.stdout.contains("exit code unknown"), "{stopped:?}");
     assert_eq!(c.read("/ran"), "preStop\n");
-    assert!(processes(&c, "supervise").is_empty());
+    // It answers before it ends.
+    c.wait_for("the supervisor's end", |c| processes(c, "supervise").is_empty());
 }
 
 #[test]
@@ -192,6 +203,7 @@ fn s_28_a_pre_stop_that_runs_is_waited_for_with_its_output_and_its_code() {
         .shell(TALKS)
         .hook("preStop", &format!("{}; echo said; exit 3", waiting("preStop")))
         .started();
+    wait_until_it_talks(&c);
     c.verb("kill").ok();
     c.wait_for("preStop", |c| c.read("/ran").contains("preStop"));
     kill_supervisor(&c);
@@ -210,6 +222,7 @@ fn s_28_what_a_hook_said_while_nobody_supervised_is_not_lost() {
         .shell(TALKS)
         .hook("preStop", &format!("{}; echo alone; exit 4", waiting("preStop")))
         .started();
+    wait_until_it_talks(&c);
     c.verb("kill").ok();
     c.wait_for("preStop", |c| c.read("/ran").contains("preStop"));
     kill_supervisor(&c);
@@ -223,6 +236,7 @@ fn s_28_what_a_hook_said_while_nobody_supervised_is_not_lost() {
 #[test]
 fn s_28_a_hook_that_is_gone_without_a_word_has_failed_and_is_not_run_again() {
     let c = Fixture::busybox().shell(TALKS).hook("preStop", "echo $$ > /pid; echo preStop >> /ran; sleep 60").started();
+    wait_until_it_talks(&c);
     c.verb("kill").ok();
     c.wait_for("preStop", |c| c.read("/ran").contains("preStop"));
     let handlers = processes(&c, "handle");
@@ -255,7 +269,8 @@ fn s_28_a_start_that_loses_its_supervisor_goes_on_waiting() {
 
 #[test]
 fn s_28_a_post_start_that_is_gone_fails_the_start_with_pre_stop_p_07() {
-    let c = Fixture::busybox().shell(TALKS).hook("postStart", "echo $$ > /pid; echo postStart >> /ran; sleep 60");
+    let script = "until grep -q up /ran; do sleep 0.05; done; echo $$ > /pid; echo postStart >> /ran; sleep 60";
+    let c = Fixture::busybox().shell(TALKS).hook("postStart", script);
     let c = c.hook("preStop", "echo preStop >> /ran");
     c.create().ok();
     let start = c.spawn(&["start", &c.id]);
@@ -312,6 +327,7 @@ fn s_28_post_stop_runs_once_where_the_supervisor_is_lost_in_it() {
     let c =
         Fixture::busybox().shell(TALKS).handler("postStop", json!({"exec": {"command": ["/bin/sh", "-c", script]}}));
     let c = c.started();
+    wait_until_it_talks(&c);
     let stop = c.spawn(&["stop", &c.id]);
     c.wait_for("postStop", |c| c.read("/ran").contains("postStop"));
     kill_supervisor(&c);
@@ -477,7 +493,7 @@ fn p_13_a_restart_is_the_whole_stop_and_a_new_start_of_the_same_id() {
     let hooks = ["preStart", "postStart", "preStop", "postStop"];
     let c = hooks.iter().fold(c, |c, hook| c.handler(hook, entry(hook)));
     // postStart may be quicker than the ENTRYPOINT's first word.
-    let c = c.handler("postStart", json!({"exec": {"command": ["/bin/sh", "-c", "until grep -q up /ran; do sleep 0.05; done; echo postStart >> /ran"]}}));
+    let c = c.handler("postStart", json!({"exec": {"command": ["/bin/sh", "-c", "until [ $(grep -c up /ran) -gt $(grep -c postStart /ran) ]; do sleep 0.05; done; echo postStart >> /ran"]}}));
     let mut c = c.started();
     let pid = c.pid();
     // The bundle is read again.
@@ -572,4 +588,24 @@ fn r15_a_supervisor_without_a_free_descriptor_does_not_spin_and_hears_those_who_
     assert!(used <= 10, "{used} ticks in 1.5 s");
     drop(silent);
     c.call(&["kill", &c.id, "HUP"]).ok();
+}
+
+// ── after the supervisor ──
+
+/// A `delete` moves the records to the history before the container goes.
+#[test]
+fn wait_knows_the_code_also_between_the_steps_of_a_delete() {
+    let c = Fixture::busybox().hook("preStop", "true").started();
+    c.stop().ok();
+    c.wait_for("the supervisor's end", |c| processes(c, "supervise").is_empty());
+    let (here, kept) = (c.state_dir(), c.scratch.path().join("kept"));
+    let copy = |from: &Path, to: &Path| {
+        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+        assert!(copied.success());
+    };
+    copy(&here, &kept);
+    c.verb("delete").ok();
+    copy(&kept, &here);
+    ["journal.jsonl", "status.json"].iter().for_each(|name| fs::remove_file(here.join(name)).unwrap());
+    assert_eq!(c.verb("wait").ok().stdout, "0\n");
 }

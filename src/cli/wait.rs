@@ -15,7 +15,7 @@ use crate::supervisor::control::{Answer, Request};
 
 pub fn run(global: &Global, args: &Id) -> Result<u8> {
     let code = match lookup::container_anywhere(global, &args.id) {
-        Ok(container) if container.state.has_hooks => with_hooks(&container)?,
+        Ok(container) if container.state.has_hooks => with_hooks(global, &container)?,
         Ok(container) => plain(&container)?,
         Err(error) => deleted(global, &args.id).ok_or(error)?,
     };
@@ -37,12 +37,14 @@ fn deleted(global: &Global, id: &ContainerId) -> Option<Option<i32>> {
     status.exit.map(|exit| exit.code)
 }
 
-fn with_hooks(container: &Container) -> Result<Option<i32>> {
+fn with_hooks(global: &Global, container: &Container) -> Result<Option<i32>> {
     match container.ask(Request::Wait)? {
         Some(Answer::Exit(code)) => Ok(code),
         Some(Answer::Error(text)) => bail!("wait {}: {text}", container.id),
         _ if container.status() == Oci::Stopped => {
-            Ok(container.lifecycle().and_then(|status| status.exit).and_then(|exit| exit.code))
+            let here = container.lifecycle().and_then(|status| status.exit).map(|exit| exit.code);
+            // Or a `delete` has moved it just now.
+            Ok(here.or_else(|| deleted(global, &container.id)).flatten())
         }
         _ => Err(container.no_supervisor()),
     }
