@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use common::{Fixture, needs_root};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 /// A line of a hook or an ENTRYPOINT that waits until the test makes the file.
@@ -128,16 +130,38 @@ fn p_04_a_container_that_is_starting_can_be_paused() {
     if !needs_root("p_04_a_container_that_is_starting_can_be_paused") {
         return;
     }
-    let c = Fixture::busybox().hook("postStart", WAIT_FOR_GO);
+    let c = Fixture::busybox().hook("postStart", &format!("touch /posting; {WAIT_FOR_GO}"));
     c.create().ok();
     let start = c.spawn(&["start", &c.id]);
-    c.wait_for_phase("Starting");
+    c.wait_for("postStart", |c| c.rootfs().join("posting").exists());
     c.verb("pause").ok();
     assert_eq!((c.status().as_str(), c.phase().as_str()), ("paused", "Starting"));
     c.verb("resume").ok();
     assert_eq!(c.status(), "created");
     go(&c);
     start.wait().ok();
+}
+
+/// As one that had begun a moment before.
+#[test]
+fn p_04_a_post_start_that_begins_while_the_container_is_paused_runs_when_it_is_resumed() {
+    if !needs_root("p_04_a_post_start_that_begins_while_the_container_is_paused_runs_when_it_is_resumed") {
+        return;
+    }
+    let c = Fixture::busybox().hook("postStart", "echo try >> /log; [ -e /go ]");
+    let c = c.policy("postStart", "retries", json!(1)).policy("postStart", "retryDelaySeconds", json!(2));
+    c.create().ok();
+    let start = c.spawn(&["start", &c.id]);
+    c.wait_for_event("HookRetrying");
+    c.verb("pause").ok();
+    let begun = |c: &Fixture| c.reasons().iter().filter(|reason| *reason == "HookStarted").count();
+    c.wait_for("the second attempt", |c| begun(c) == 2);
+    go(&c);
+    std::thread::sleep(std::time::Duration::from_millis(300)); // it would have failed by then
+    assert_eq!((c.status().as_str(), c.read("/log").as_str()), ("paused", "try\n"));
+    c.verb("resume").ok();
+    start.wait().ok();
+    assert_eq!(c.read("/log"), "try\ntry\n");
 }
 
 #[test]
@@ -182,7 +206,10 @@ fn p_07_p_08_a_failed_post_start_runs_pre_stop_and_ends_the_container() {
 
 #[test]
 fn p_07_run_fails_with_the_reason_and_leaves_nothing() {
-    let c = Fixture::busybox().hook("postStart", "echo why >&2; exit 3").hook("preStop", "echo drain >> /log");
+    // A SIGTERM before the ENTRYPOINT has its trap would be lost, as it is PID 1: SigCgt's bit 14.
+    let trapped = "until grep -q 'SigCgt:.*[4-7c-f]...$' /proc/1/status; do sleep 0.05; done";
+    let c = Fixture::busybox().hook("postStart", &format!("{trapped}; echo why >&2; exit 3"));
+    let c = c.hook("preStop", "echo drain >> /log");
     let c = c.hook("postStop", "echo $BOOKEND_REASON $BOOKEND_STOP_REQUESTED >> /log");
     c.run_detached().fails(125).says("PostStartHook failed: exit code 3: why");
     c.assert_nothing_left();
@@ -439,6 +466,27 @@ fn r_07_a_stop_during_pre_start_terminates_the_hook() {
     assert_eq!(c.read("/log"), "term\npost 1\n");
     c.verb("wait").fails(143);
     assert!(!c.rootfs().join("entrypoint").exists());
+}
+
+/// The supervisor does not know the hook's own process from its first moment on.
+#[test]
+fn r_07_a_sigterm_for_the_process_that_waits_for_a_hook_is_the_hooks() {
+    let c = Fixture::busybox();
+    let c = c.hook("preStart", "trap 'echo term >> /log; exit 0' TERM; touch /ready; while :; do sleep 0.05; done");
+    c.create().ok();
+    let start = c.spawn(&["start", &c.id]);
+    c.wait_for("preStart", |c| c.rootfs().join("ready").exists());
+    let handle = format!("handle\0{}\0{}\0preStart", c.root().display(), c.id);
+    let pids =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    let mut pids = pids.filter(|pid| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains(&handle)
+    });
+    kill(Pid::from_raw(pids.next().expect("a handle")), Signal::SIGTERM).unwrap();
+    start.wait().ok();
+    assert_eq!((c.read("/log").as_str(), c.status().as_str()), ("term\n", "running"));
+    assert_eq!(c.state()["hooks"]["preStart"][0]["state"], "Succeeded");
 }
 
 #[test]

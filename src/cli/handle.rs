@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::CloneFlags;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use oci_spec::runtime::Process;
 
 use super::exec::own_process;
@@ -24,6 +26,7 @@ use crate::handler::report::{NAMESPACES_FD, OUTPUT_FD, REPORT_FD, Report, left_b
 use crate::lifecycle::fault::HandlerFault;
 use crate::lifecycle::model::{Entry, Handler, Hook};
 use crate::lifecycle::outcome::Failure;
+use crate::linux::pidfd::Woken;
 use crate::linux::{inherit, pidfd, reap};
 use crate::supervisor::boot::{tree_name, unblock_signals};
 use crate::supervisor::settings::Settings;
@@ -59,6 +62,14 @@ pub fn run(arguments: &[OsString]) -> u8 {
         (Err(_), Ok(task)) => task.leave_behind(&last),
         (Err(_), Err(_)) => 1,
     }
+}
+
+/// a SIGTERM is the hook's, whose process the supervisor may not know yet. Until that is there it waits.
+fn hold_sigterm() -> Result<SignalFd> {
+    let mut held = SigSet::empty();
+    held.add(Signal::SIGTERM);
+    held.thread_block().context("block SIGTERM")?;
+    SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("make a signal descriptor")
 }
 
 fn tell(report: &mut File, what: &Report) -> Result<()> {
@@ -150,6 +161,9 @@ impl Task {
         let mut options = ExecOptions::new(self.process(command)?);
         options.instead = instead;
         options.cgroup_child = Some(tree_name(self.hook, self.at));
+        // A frozen container's hook runs once it is resumed, like one that had begun before.
+        options.ignore_paused = true;
+        let asked = hold_sigterm()?;
         let spawned = match self.hook {
             Hook::PostStop if !self.holds(CloneFlags::CLONE_NEWNS) => bail!(LOST),
             Hook::PostStop => spawn_after(&self.namespaces, &self.dir, &options),
@@ -159,14 +173,19 @@ impl Task {
             Ok(child) => child,
             Err(ExecError { message, .. }) => return Ok(Report::StartFailed { error: message }),
         };
-        self.attend(child, report)
+        self.attend(child, &asked, report)
     }
 
-    fn attend(&self, child: Child, report: &mut File) -> Result<Report> {
+    fn attend(&self, child: Child, asked: &SignalFd, report: &mut File) -> Result<Report> {
         // A supervisor that is gone knows by our pid where to look.
         let _ = tell(report, &Report::Started { pid: child.pid.as_raw(), own_cgroup: child.in_cgroup });
         // A closed output must not be kept open by us, who wait (X-E13).
-        pidfd::wait_ended(child.pidfd.as_fd(), None).context("wait for the hook's process")?;
+        let wait = || pidfd::wait(child.pidfd.as_fd(), &[asked.as_fd()], None).context("wait for the hook's process");
+        while wait()? != Woken::ByItsEnd {
+            if let Ok(Some(_)) = asked.read_signal() {
+                let _ = pidfd::send_signal(child.pidfd.as_fd(), libc::SIGTERM); // ESRCH: it has ended
+            }
+        }
         Ok(Report::Exited { code: reap::look(child.pidfd.as_fd()).code().unwrap_or(255) })
     }
 

@@ -240,7 +240,7 @@ impl Attempt {
     /// SIGTERM to the hook's own process.
     pub fn terminate(&self) {
         if let Work::Child(child) = &self.work {
-            // A probe has no process of its own to ask; its child ends by the signal.
+            // A probe has no process of its own to ask; its child ends by the signal. That of an exec passes it on.
             child.process.iter().chain(&child.handle).take(1).for_each(|peer| peer.signal(libc::SIGTERM));
         }
     }
