@@ -293,6 +293,7 @@ fn an_interrupted_create_says_what_is_left_where_init_does_not_end() {
     c.wait_for("another process in its namespace", |_| inside.exists());
     let parent = Pid::from_raw(enter.id() as i32);
     kill(parent, Signal::SIGSTOP).unwrap();
+    c.wait_for("it to be stopped", |_| fs::read_to_string(format!("/proc/{parent}/stat")).unwrap().contains(") T "));
     running.signal(Signal::SIGTERM);
     let output = running.wait();
     kill(parent, Signal::SIGCONT).unwrap();

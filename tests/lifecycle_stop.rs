@@ -239,6 +239,7 @@ fn stop_and_wait_find_a_container_with_hooks_in_another_root() {
     elsewhere(&["state", &c.id]).fails(1).says("does not exist");
     let empty = c.scratch.path().join("empty");
     elsewhere(&["--root", empty.to_str().unwrap(), "stop", &c.id]).fails(1).says("does not exist");
+    c.wait_for_its_trap();
     elsewhere(&["stop", &c.id]).ok().says("exit code 0");
     assert_eq!(elsewhere(&["wait", &c.id]).ok().stdout, "0\n");
 }
@@ -462,11 +463,14 @@ fn s_16_a_signal_that_would_end_a_process_ends_a_created_container_with_128_and_
 
 #[test]
 fn s_17_two_stops_at_once_both_succeed_and_pre_stop_runs_once() {
-    let c = up(Fixture::busybox().shell(POLITE).hook("preStop", "echo drain >> /log; sleep 0.5"));
+    let c = up(Fixture::busybox().shell(POLITE).hook("preStop", &format!("echo drain >> /log; {WAIT_FOR_GO}")));
     let first = c.spawn(&["stop", &c.id]);
     c.wait_for("preStop", |c| !c.read("/log").is_empty());
-    c.call(&["stop", &c.id, "--grace", "600"]).ok();
+    let mut second = c.command(&["stop", &c.id, "--grace", "600"]).spawn().unwrap();
+    c.wait_for("the second", |c| count(c, "StopRequested") == 2);
+    go(&c);
     first.wait().ok();
+    assert!(second.wait().unwrap().success());
     assert_eq!(c.read("/log"), "drain\nterm\n");
     assert_eq!((count(&c, "SignalSent"), count(&c, "StopRequested")), (1, 2));
 }

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use common::{Fixture, Scratch, is_root, repository};
+use common::{Fixture, Scratch, catches, is_root, repository};
 use serde_json::{Value, json};
 
 /// The fixture with the configuration that scripts/mkbundle gives to its nginx bundle, as root or rootless.
@@ -53,6 +53,7 @@ fn sigquit_is_the_stop_signal_that_the_image_names() {
     let c =
         nginx().handler("postStart", json!({"tcpSocket": {"port": 8080}})).policy("postStart", "retries", json!(50));
     let c = c.policy("postStart", "retryDelaySeconds", json!(0.1)).started();
+    c.wait_for("its handlers, which come after its socket", |c| catches(c.pid(), libc::SIGQUIT));
     c.stop().ok().says("exit code 0");
     assert_eq!(c.event("SignalSent")["signal"], "SIGQUIT");
 }

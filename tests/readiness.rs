@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Fixture, finish};
+use common::{Fixture, catches, finish};
 
 const WAIT_FOR_GO: &str = "while [ ! -e /go ]; do sleep 0.05; done";
 
@@ -90,6 +90,7 @@ fn a_foreground_run_with_hooks_is_ready_when_post_start_has_succeeded() {
         manager.has_heard_nothing();
         go(&c);
         manager.hears("READY=1");
+        c.wait_for("the ENTRYPOINT's trap", |c| catches(c.pid(), libc::SIGTERM));
         c.stop().ok();
         assert!(run.wait().unwrap().success());
         manager.has_heard_nothing();

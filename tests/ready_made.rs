@@ -77,7 +77,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[test]
 fn wait_for_port_is_running_when_something_listens() {
     let port = free_port().to_string();
-    let c = Fixture::busybox().shell(&format!("sleep 1; exec nc -ll -p {port} -e true"));
+    let c = Fixture::busybox().shell(&format!("sleep 2; exec nc -ll -p {port} -e true"));
     let c = ready_made(c, "wait-for-port.yaml", &[("8080", &port)]).started();
     let took = c.event("HookSucceeded")["durationMs"].as_u64().unwrap();
     assert!(took >= 700, "running after {took} ms, before anything listened");
@@ -165,10 +165,11 @@ fn upload_on_stop_flushes_before_the_signal_and_uploads_after_the_exit() {
         "mkdir -p /var/spool/app
          trap 'echo flushed >> /var/spool/app/data; touch /tmp/flushed' USR1
          trap 'echo last >> /var/spool/app/data; exit 0' TERM
+         touch /tmp/up
          while :; do sleep 0.05; done",
     );
     let c = ready_made(env(c, &[("UPLOAD_TO", &to)]), "upload-on-stop.yaml", &[]).started();
-    c.wait_for("the spool", |c| c.rootfs().join("var/spool/app").exists());
+    c.wait_for("its traps", |c| c.rootfs().join("tmp/up").exists());
     c.stop().ok().says("exit code 0");
     let (line, body) = requests.recv_timeout(PATIENCE).unwrap();
     assert_eq!(line, format!("PUT /{}.tar HTTP/1.0", c.id));

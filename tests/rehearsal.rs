@@ -663,7 +663,7 @@ fn the_containers_of_a_pod_share_a_network_as_in_kubernetes() {
          \x20     postStart: {{exec: {{command: [/bin/sh, -c, 'until grep -q :1F90 /proc/net/tcp*; do sleep 0.05; done']}}}}\n\
          \x20     preStop: {{httpGet: {{port: 8080}}}}\n"
     ));
-    let args = ["--grace", "1", "--expect", "postStart=succeeded", "--expect", "preStop=succeeded"];
+    let args = ["--grace", "5", "--expect", "postStart=succeeded", "--expect", "preStop=succeeded"];
     r.with_bundle(&pod, &args).ok();
 }
 

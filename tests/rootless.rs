@@ -137,7 +137,7 @@ fn s_20_what_a_hook_left_in_the_hosts_pid_namespace_is_killed_with_the_container
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.contains("(sleep)") && !stat.contains(") Z")
     };
-    assert!(lives(), "the hook's child should run as {pid}");
+    c.wait_for("the hook's child to be executed", |_| lives());
     c.stop().ok();
     c.wait_for("the hook's child to be killed", |_| !lives());
 }

@@ -472,7 +472,7 @@ fn without_a_terminal_a_long_wait_has_a_line_at_its_start_and_one_at_its_end() {
 fn a_start_that_waits_for_post_start_says_so_unless_it_is_not_to() {
     let logs = ["--log", "LOG", "--log-format", "json"];
     for (flags, speaks) in [(&[][..], true), (&["--quiet"], false), (&logs[..2], false), (&logs, false)] {
-        let c = Fixture::busybox().hook("postStart", "sleep 2");
+        let c = Fixture::busybox().hook("postStart", "sleep 4");
         c.create().ok();
         let log = c.scratch.path().join("log");
         let flags = flags.iter().map(|flag| if *flag == "LOG" { log.to_str().unwrap() } else { flag });

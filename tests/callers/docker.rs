@@ -82,7 +82,7 @@ impl Docker {
 
     fn processes(&self, name: &str) -> Vec<String> {
         let pid = self.inspect(name, "{{.State.Pid}}").parse().unwrap();
-        wait_for("the child of the ENTRYPOINT", || (!tree_below(pid).is_empty()).then_some(()));
+        wait_for("the child of the ENTRYPOINT", || (tree_below(pid) == ["1 sleep"]).then_some(()));
         tree_below(parent_of(pid))
     }
 }
@@ -130,10 +130,18 @@ fn a_container_is_run_entered_limited_and_stopped() {
     docker.call(&["pause", "web"]).ok();
     assert_eq!(docker.inspect("web", "{{.State.Status}}"), "paused");
     docker.call(&["unpause", "web"]).ok();
+    // Below docker's init, which passes a signal on, the ENTRYPOINT is up once it has a child.
+    let up = || {
+        wait_for("the ENTRYPOINT", || {
+            docker.call(&["exec", "web", "ps", "-o", "comm"]).stdout.contains("sleep").then_some(())
+        })
+    };
     docker.call(&["restart", "--time=20", "web"]).ok();
+    up();
     docker.call(&["stop", "--time=20", "web"]).ok();
     assert_eq!(docker.inspect("web", "{{.State.Status}} {{.State.ExitCode}}"), "exited 0");
     docker.call(&["start", "web"]).ok();
+    up();
     docker.call(&["kill", "--signal=USR1", "web"]).ok();
     assert_eq!(docker.call(&["wait", "web"]).ok().stdout, "138\n");
     docker.call(&["info", "--format={{.DefaultRuntime}} {{.RuncCommit.ID}}"]).ok().says("bookend ");

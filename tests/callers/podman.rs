@@ -67,7 +67,7 @@ impl Podman {
     /// The container's process, and all that is below its conmon.
     fn processes(&self, container: &str) -> Vec<String> {
         let pid = self.inspect(container)["State"]["Pid"].as_i64().unwrap();
-        wait_for("the child of the ENTRYPOINT", || (!tree_below(pid).is_empty()).then_some(()));
+        wait_for("the child of the ENTRYPOINT", || (tree_below(pid) == ["1 sleep"]).then_some(()));
         tree_below(parent_of(pid))
     }
 }

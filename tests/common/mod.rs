@@ -180,6 +180,13 @@ pub struct Fixture {
     leftovers_allowed: bool,
 }
 
+/// Whether a process has a handler for a signal, or has ended.
+pub fn catches(pid: i32, signal: i32) -> bool {
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
+    u64::from_str_radix(caught, 16).unwrap() & 1 << (signal - 1) != 0 || text.contains("State:\tZ")
+}
+
 impl Fixture {
     /// A container whose ENTRYPOINT runs until SIGTERM and then exits with 0; rootless where the tests are.
     pub fn busybox() -> Fixture {
@@ -335,21 +342,27 @@ impl Fixture {
         command
     }
 
-    /// Calls bookend and waits. The container's process, if one is made, has /dev/null and files as its streams.
+    /// Calls bookend and waits; with `stop` and a SIGTERM not before the ENTRYPOINT of a bundle handles that. The container's process,
+    /// if one is made, has /dev/null and files as its streams.
     pub fn call(&self, args: &[&str]) -> Output {
+        let terminates = match args {
+            ["stop", ..] => true,
+            ["kill", rest @ ..] => rest.iter().all(|word| *word == self.id || word.ends_with("TERM")),
+            _ => false,
+        };
+        if terminates {
+            self.wait_for_its_trap();
+        }
         finish(self.command(args), &self.scratch)
     }
 
-    /// `call` with the id as the last argument; `kill` and `stop` not before the ENTRYPOINT of a bundle handles SIGTERM.
+    /// `call` with the id as the last argument.
     pub fn verb(&self, verb: &str) -> Output {
-        if ["kill", "stop"].contains(&verb) {
-            self.wait_for_its_trap();
-        }
         self.call(&[verb, &self.id])
     }
 
     /// The ENTRYPOINT of a bundle is a script that has just begun: a SIGTERM before its `trap` is lost, as it is PID 1.
-    fn wait_for_its_trap(&self) {
+    pub fn wait_for_its_trap(&self) {
         if self.config["process"]["args"] != json!(["/bin/entrypoint"]) {
             return;
         }
@@ -357,12 +370,8 @@ impl Fixture {
         if state.code != 0 || state.json()["status"] != "running" {
             return;
         }
-        let path = format!("/proc/{}/status", state.json()["pid"]);
-        self.wait_for("the trap of the ENTRYPOINT", |_| {
-            let Ok(text) = fs::read_to_string(&path) else { return true }; // it has ended
-            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
-            u64::from_str_radix(caught, 16).unwrap() & 1 << (libc::SIGTERM - 1) != 0 || text.contains("State:\tZ")
-        });
+        let pid = state.json()["pid"].as_i64().unwrap() as i32;
+        self.wait_for("the trap of the ENTRYPOINT", |_| catches(pid, libc::SIGTERM));
     }
 
     /// `create` or `run` (with `--detach`) of this fixture's container.
@@ -443,7 +452,10 @@ impl Fixture {
     pub fn journal(&self) -> Vec<Value> {
         let path = self.state_dir().join("journal.jsonl");
         let text = fs::read_to_string(&path).or_else(|_| fs::read_to_string(self.history()?.join("journal.jsonl")));
-        text.unwrap_or_default().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        // A line that is being appended may be seen in part.
+        let text = text.unwrap_or_default();
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The directory of the container's latest life in the history.

@@ -129,7 +129,7 @@ pub fn cases() -> Vec<Case> {
         running("one container", &["list --quiet"]),
         stopped("one container that has stopped", &["list -q", "ps --format json {ID}"])
             .alone("ps", "an empty list is a list, where runc says null"),
-        running("its processes", &["@sh sleep 0", "ps {ID} -o comm", "ps --format nonsense {ID}"])
+        running("its processes", &["@sh sleep 0.5", "ps {ID} -o comm", "ps --format nonsense {ID}"])
             .alone("ps error#2", "told as a mistake of the command line"),
         lines("a configuration to begin with", &["spec --bundle {D}", "@sh ls config.json", "spec --bundle {D}"]),
     ]
