@@ -374,6 +374,22 @@ fn the_last_error_line_of_a_json_log_tells_the_story() {
 }
 
 #[test]
+fn a_line_of_a_text_log_has_its_time_and_its_level() {
+    let c = Fixture::busybox();
+    let log = c.scratch.path().join("log");
+    for _ in 0..2 {
+        let output = c.call(&["--log", log.to_str().unwrap(), "state", "nope"]).fails(1);
+        assert_eq!(output.stderr, "bookend: container \"nope\" does not exist\n");
+    }
+    let text = fs::read_to_string(&log).unwrap();
+    for line in text.lines() {
+        assert!(line.starts_with("time=\"20"), "{line}");
+        assert!(line.ends_with("Z\" level=error msg=\"container \\\"nope\\\" does not exist\""), "{line}");
+    }
+    assert_eq!(text.lines().count(), 2);
+}
+
+#[test]
 fn a_bad_command_line_reaches_the_log_as_well() {
     let c = Fixture::busybox();
     let log = c.scratch.path().join("log.json");

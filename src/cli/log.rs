@@ -109,7 +109,7 @@ impl Log {
 
     fn to_file(&self, level: &str, text: &str) {
         let Some(path) = &self.file else { return };
-        let line = if self.format == LogFormat::Json { json(level, text) } else { plain(level, text) };
+        let line = if self.format == LogFormat::Json { json(level, text) } else { keyed(level, text) };
         let written = append_to(path).and_then(|mut file| file.write_all(line.as_bytes()));
         if let Err(error) = written {
             let _ = writeln!(std::io::stderr(), "bookend: write {}: {error}", path.display());
@@ -124,6 +124,12 @@ fn append_to(path: &Path) -> io::Result<File> {
 fn json(level: &str, text: &str) -> String {
     let time = wall::rfc3339(clock::wall());
     serde_json::json!({ "level": level, "msg": text, "time": time }).to_string() + "\n"
+}
+
+/// A file is read later, and may be of many calls: with the time, in the form that runc's has.
+fn keyed(level: &str, text: &str) -> String {
+    let time = wall::rfc3339(clock::wall());
+    format!("time=\"{time}\" level={level} msg={}\n", serde_json::Value::from(text))
 }
 
 fn plain(level: &str, text: &str) -> String {
