@@ -76,13 +76,14 @@ fn delete_there(root: &Root, id: &ContainerId, force: bool) -> Result<Vec<String
     Ok(warnings)
 }
 
-/// Kills an init that somebody else is about to raise or start: whether there was one. Where that fails, it is they who end it.
+/// Kills an init that somebody else is about to raise or start. Where that fails, it is they who end it. False where they have
+/// none yet, so that this is to be done again.
 fn kill_early(dir: &Path) -> bool {
-    let init = Identity::load(dir).ok().and_then(|identity| identity.init.live());
-    init.is_some_and(|init| {
+    let Ok(identity) = Identity::load(dir) else { return Identity::exists(dir) };
+    if let Some(init) = identity.init.live() {
         let _ = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
-        true
-    })
+    }
+    identity.init.pid != 0
 }
 
 /// Kills init and everything in the cgroup, and waits until they have ended.

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
@@ -336,6 +337,9 @@ pub fn lock_after(dir: &Path, mut end: impl FnMut() -> bool) -> Result<Lock> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(gone()),
         file => file.with_context(|| format!("open {}", path.display()))?,
     };
+    let ours = file.metadata().with_context(|| format!("stat {}", path.display()))?;
+    // Whoever held it before may have deleted the container, and another may have been made since.
+    let is_there = || fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (ours.dev(), ours.ino()));
     let mut how = FlockArg::LockExclusiveNonblock;
     let held = loop {
         match Flock::lock(file, how) {
@@ -343,18 +347,19 @@ pub fn lock_after(dir: &Path, mut end: impl FnMut() -> bool) -> Result<Lock> {
             Err((back, Errno::EWOULDBLOCK)) => file = back,
             Err((_, errno)) => return Err(errno).with_context(|| format!("lock {}", path.display())),
         }
+        if !is_there() {
+            return Err(gone());
+        }
         match end() {
             true => how = FlockArg::LockExclusive,
-            false => std::thread::sleep(std::time::Duration::from_millis(10)),
+            false => std::thread::sleep(ASKED_AGAIN),
         }
     };
-    // Whoever held it before may have deleted the container, and another may have been made since.
-    let ours = held.metadata().with_context(|| format!("stat {}", path.display()))?;
-    match fs::metadata(&path) {
-        Ok(now) if (now.dev(), now.ino()) == (ours.dev(), ours.ino()) => Ok(Lock(held)),
-        _ => Err(gone()),
-    }
+    if is_there() { Ok(Lock(held)) } else { Err(gone()) }
 }
+
+/// After how long `end` is asked again: nobody tells that a `create` has an init.
+const ASKED_AGAIN: Duration = Duration::from_millis(10);
 
 /// No file of ours is larger; one that is was not written by us.
 const LARGEST: u64 = 16 << 20;
@@ -506,6 +511,25 @@ mod tests {
         fs::remove_file(&file).unwrap();
         fs::rename(&elsewhere, &file).unwrap();
         assert!(State::load(&root, &id).is_ok());
+    }
+
+    #[test]
+    fn r7_who_asks_again_does_not_ask_of_another_container_that_was_made_since() {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, dying) = (root.path().join("web"), root.path().join("~web"));
+        fs::create_dir(&dir).unwrap();
+        let _held = lock(&dir).unwrap();
+        let mut asked = 0;
+        let made_again = || {
+            asked += 1;
+            fs::rename(&dir, &dying).unwrap();
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("lock"), "").unwrap();
+            false
+        };
+        let error = lock_after(&dir, made_again).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(ContainerError::NotFound(_))), "{error:#}");
+        assert_eq!(asked, 1);
     }
 
     #[test]
