@@ -608,4 +608,13 @@ fn wait_knows_the_code_also_between_the_steps_of_a_delete() {
     copy(&kept, &here);
     ["journal.jsonl", "status.json"].iter().for_each(|name| fs::remove_file(here.join(name)).unwrap());
     assert_eq!(c.verb("wait").ok().stdout, "0\n");
+
+    // A later life that leaves nothing in the history does not have the code of this one.
+    c.call(&["delete", "--force", &c.id]).ok();
+    let c = c.shell("exit 3").flag("--no-history");
+    c.run_detached().ok();
+    c.wait_for("the supervisor's end", |c| c.status() == "stopped" && processes(c, "supervise").is_empty());
+    assert_eq!(c.verb("wait").fails(3).stdout, "3\n");
+    ["journal.jsonl", "status.json"].iter().for_each(|name| fs::remove_file(c.state_dir().join(name)).unwrap());
+    c.verb("wait").fails(255).says("cannot be known");
 }

@@ -9,6 +9,7 @@ use super::lookup::{self, Container};
 use super::with_code;
 use crate::container::id::ContainerId;
 use crate::container::state::Status as Oci;
+use crate::lifecycle::journal;
 use crate::lifecycle::status::Status;
 use crate::linux::{exit, fd, pidfd};
 use crate::supervisor::control::{Answer, Request};
@@ -37,14 +38,26 @@ fn deleted(global: &Global, id: &ContainerId) -> Option<Option<i32>> {
     status.exit.map(|exit| exit.code)
 }
 
+/// The same of one that was there a moment ago: an earlier life of its id has another code.
+fn deleted_since(global: &Global, container: &Container) -> Option<Option<i32>> {
+    let records = lookup::records(global, &container.id, 0).ok()?;
+    let first = journal::read(&records.join(journal::FILE_NAME)).ok()?.first()?.time.clone();
+    let is_of_this_life = first >= container.state.created; // RFC 3339, always as long
+    Status::load(&records).ok().filter(|_| is_of_this_life)?.exit.map(|exit| exit.code)
+}
+
 fn with_hooks(global: &Global, container: &Container) -> Result<Option<i32>> {
-    match container.ask(Request::Wait)? {
+    let asked = match container.ask(Request::Wait) {
+        Err(_) if !container.dir.exists() => None, // a `delete` was faster
+        asked => asked?,
+    };
+    match asked {
         Some(Answer::Exit(code)) => Ok(code),
         Some(Answer::Error(text)) => bail!("wait {}: {text}", container.id),
         _ if container.status() == Oci::Stopped => {
             let here = container.lifecycle().and_then(|status| status.exit).map(|exit| exit.code);
             // Or a `delete` has moved it just now.
-            Ok(here.or_else(|| deleted(global, &container.id)).flatten())
+            Ok(here.or_else(|| deleted_since(global, container)).flatten())
         }
         _ => Err(container.no_supervisor()),
     }
