@@ -410,7 +410,7 @@ impl Supervisor {
     fn hear_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(Signal::from_number) else { continue };
-            if self.word.is_some() && signal.number() != libc::SIGCHLD {
+            if self.word.is_some() && !signal.spares_by_default() && signal.number() != libc::SIGPIPE {
                 self.struck_by.get_or_insert(signal);
             }
             match signal.to_string().as_str() {

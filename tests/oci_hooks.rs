@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use common::{Fixture, needs_root};
@@ -295,6 +296,13 @@ fn h7_an_init_that_is_killed_between_its_start_and_its_execve_has_its_code() {
 
     let c = container();
     let run = c.spawn_run();
+    c.wait_for("the hook", |c| c.read("/tmp/hangs") == "hangs\n");
+    // What ends nothing is no reason: the terminal's size.
+    run.signal(Signal::SIGWINCH);
+    c.wait_for("the signal to be taken", |_| {
+        let status = fs::read_to_string(format!("/proc/{}/status", run.child.id())).unwrap();
+        status.lines().any(|line| line == "ShdPnd:\t0000000000000000")
+    });
     kill(&c);
     run.wait().fails(137).says("before its ENTRYPOINT was executed");
 }
