@@ -138,6 +138,9 @@ fn o_05_post_stop_has_a_time_limit_of_its_own() {
     let state = c.state();
     assert_eq!(state["hooks"]["postStop"][0]["state"], "TimedOut");
     assert_eq!(state["hooks"]["postStop"][1]["state"], "Succeeded");
+    let c = Fixture::busybox().hook("postStop", "sleep 1000").policy("postStop", "timeoutSeconds", json!(1)).started();
+    c.call(&["stop", &c.id, "--grace", "0"]).ok();
+    assert_eq!(c.state()["hooks"]["postStop"][0]["state"], "TimedOut");
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use common::{Fixture, needs_root};
+use common::{Fixture, needs_root, times_slower};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -149,7 +149,8 @@ fn p_04_a_post_start_that_begins_while_the_container_is_paused_runs_when_it_is_r
         return;
     }
     let c = Fixture::busybox().hook("postStart", "echo try >> /log; [ -e /go ]");
-    let c = c.policy("postStart", "retries", json!(1)).policy("postStart", "retryDelaySeconds", json!(2));
+    let c =
+        c.policy("postStart", "retries", json!(1)).policy("postStart", "retryDelaySeconds", json!(5 * times_slower()));
     c.create().ok();
     let start = c.spawn(&["start", &c.id]);
     c.wait_for_event("HookRetrying");

@@ -53,7 +53,10 @@ fn sigquit_is_the_stop_signal_that_the_image_names() {
     let c =
         nginx().handler("postStart", json!({"tcpSocket": {"port": 8080}})).policy("postStart", "retries", json!(50));
     let c = c.policy("postStart", "retryDelaySeconds", json!(0.1)).started();
-    c.wait_for("its handlers, which come after its socket", |c| catches(c.pid(), libc::SIGQUIT));
+    // Its handlers come after its socket, and its worker after them.
+    let pid = c.pid();
+    let children = || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    c.wait_for("its worker", |_| catches(pid, libc::SIGQUIT) && !children().is_empty());
     c.stop().ok().says("exit code 0");
     assert_eq!(c.event("SignalSent")["signal"], "SIGQUIT");
 }

@@ -91,7 +91,7 @@ fn kill_everywhere(fixture: &Fixture, args: &[&str], usual: u32, before: impl Fn
     for at in points(calls, rounds(usual)) {
         before(fixture);
         died += u32::from(killed_at(fixture, args, at).code == 137);
-        // A supervisor that it had begun makes the container all the same, after a delete that came first.
+        // A supervisor that it had begun may be about to make the container: until it has, or is gone.
         let begun = Instant::now();
         while !fixture.state_dir().exists() && !processes_of(fixture).is_empty() && begun.elapsed().as_secs() < 10 {
             std::thread::sleep(Duration::from_millis(10));
