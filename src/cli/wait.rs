@@ -38,12 +38,12 @@ fn deleted(global: &Global, id: &ContainerId) -> Option<Option<i32>> {
     status.exit.map(|exit| exit.code)
 }
 
-/// The same of one that was there a moment ago: an earlier life of its id has another code.
+/// The same of one that was there a moment ago, whose id may have had earlier lives.
 fn deleted_since(global: &Global, container: &Container) -> Option<Option<i32>> {
     let records = lookup::records(global, &container.id, 0).ok()?;
     let first = journal::read(&records.join(journal::FILE_NAME)).ok()?.first()?.time.clone();
     let is_of_this_life = first >= container.state.created; // RFC 3339, always as long
-    Status::load(&records).ok().filter(|_| is_of_this_life)?.exit.map(|exit| exit.code)
+    is_of_this_life.then(|| deleted(global, &container.id)).flatten()
 }
 
 fn with_hooks(global: &Global, container: &Container) -> Result<Option<i32>> {
