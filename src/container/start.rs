@@ -120,10 +120,9 @@ impl Word {
     }
 
     fn over(link: OwnedFd, name: PathBuf) -> std::result::Result<Word, StartError> {
-        let errno = |error: &anyhow::Error| error.downcast_ref().and_then(io::Error::raw_os_error);
         match link::send(link.as_fd(), &Message::Start, None) {
             // Init is gone since we connected: that is what will be heard.
-            Err(error) if matches!(errno(&error), Some(libc::EPIPE | libc::ECONNRESET)) => {}
+            Err(error) if link::is_gone(&error) => {}
             sent => sent.map_err(|error| failed(format!("tell init to start: {error:#}")))?,
         }
         Ok(Word { link, name, executing: false })

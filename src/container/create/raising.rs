@@ -1,11 +1,9 @@
 //! `create`'s side of the link to init.
 
-use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use nix::libc;
 use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxMemory, LinuxNamespaceType as Kind};
 
@@ -53,7 +51,7 @@ impl Raising<'_> {
                     self.state.cgroup.enter(pid, born)?;
                     // Init may have ended while we were busy; then what it said last is the error, and it is next.
                     match link::send(link, &Message::Admitted, None) {
-                        Err(error) if !is_broken_pipe(&error) => return Err(error),
+                        Err(error) if !link::is_gone(&error) => return Err(error),
                         _ => {}
                     }
                 }
@@ -121,11 +119,4 @@ impl Raising<'_> {
         }
         Ok(())
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let errno = error.downcast_ref::<rustix::io::Errno>().map(|errno| errno.raw_os_error());
-    let errno = errno.or(error.downcast_ref::<nix::errno::Errno>().map(|errno| *errno as i32));
-    let errno = errno.or(error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error));
-    errno == Some(libc::EPIPE)
 }
